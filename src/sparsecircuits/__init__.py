@@ -1,0 +1,1 @@
+"""sparsecircuits: train weight-sparse transformers and read the circuits inside them."""

@@ -1,0 +1,17 @@
+"""Circuits: nodes, edges, frozen values, calibration; run them, edit them, save them."""
+
+from sparsecircuits.circuit.circuit import Circuit, freeze
+from sparsecircuits.circuit.edges import Edge, count_edges, edges_between, stream_links
+from sparsecircuits.circuit.files import load_circuit, model_hash, save_circuit
+
+__all__ = [
+    "Circuit",
+    "Edge",
+    "count_edges",
+    "edges_between",
+    "freeze",
+    "load_circuit",
+    "model_hash",
+    "save_circuit",
+    "stream_links",
+]

@@ -1,0 +1,80 @@
+"""A circuit's files: ``circuit.json`` for people and other tools, ``circuit.safetensors`` for numbers.
+
+The JSON holds task, nodes by name, calibration and provenance; the safetensors file the frozen values
+of every site, exactly. The JSON names the SHA-256 of the other, so the two cannot be mixed up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from sparsecircuits.circuit.circuit import Circuit
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.model import Node, SparseGPT
+from sparsecircuits.model.checkpoint import load_tensors, save_tensors, write_atomic
+
+CIRCUIT_FILE = "circuit.json"
+VALUES_FILE = "circuit.safetensors"
+FORMAT = "sparsecircuits.circuit"
+FORMAT_VERSION = 1
+
+
+def save_circuit(circuit: Circuit, folder: str | Path) -> None:
+    """Write a circuit into ``folder``; losses are means over both sides of the pairs (the paper's)."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    frozen = {name: values.float().contiguous() for name, values in circuit.frozen.items()}
+    save_tensors(frozen, folder / VALUES_FILE)
+    data = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "task": circuit.task,
+        "loss_convention": "mean of the two sides",
+        "nodes": [str(node) for node in sorted(circuit.nodes)],
+        "scale": circuit.scale,
+        "values_sha256": _sha256(folder / VALUES_FILE),
+        "info": dict(circuit.info),
+    }
+    write_atomic(folder / CIRCUIT_FILE, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def load_circuit(folder: str | Path) -> Circuit:
+    """Read a circuit that :func:`save_circuit` wrote.
+
+    Raises:
+        CheckpointError: missing or damaged, naming the file and what is wrong.
+    """
+    path = Path(folder) / CIRCUIT_FILE
+    try:
+        data = json.loads(path.read_text())
+        if data["format"] != FORMAT or data["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(f"{path}: format {data['format']!r} {data['format_version']!r} is not ours")
+        nodes = frozenset(Node.parse(name) for name in data["nodes"])
+        task, scale, info = str(data["task"]), float(data["scale"]), dict(data["info"])
+        expected = data["values_sha256"]
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: damaged or missing: {error}") from error
+    values = path.with_name(VALUES_FILE)
+    if not values.is_file():
+        raise CheckpointError(f"{values}: missing")
+    if _sha256(values) != expected:
+        raise CheckpointError(f"{values}: its content does not match the hash in {path.name}")
+    return Circuit(task, nodes, load_tensors(values), scale, info)
+
+
+def model_hash(model: SparseGPT) -> str:
+    """SHA-256 over names, shapes and values of all parameters: which model a circuit belongs to."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

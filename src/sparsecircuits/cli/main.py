@@ -1,0 +1,129 @@
+"""From the words on the command line to one function call.
+
+Steps: take the command's name from the first word; import that command's module, and no other, so
+that ``--help`` never waits for torch; let tyro turn the other words into the module's ``Options``;
+call ``run(options)``; turn what went wrong into a line and an exit code.
+
+======  =============================================================
+code    meaning
+======  =============================================================
+0       done
+1       a result, but not the one asked for; the command's help says
+2       the user can put it right: one line, ``error: ...``
+130     interrupted with Ctrl-C
+======  =============================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparsecircuits.errors import SparseCircuitsError, near_misses
+
+
+@dataclass(frozen=True)
+class Command:
+    """What ``sparsecircuits --help`` needs to know without importing the command."""
+
+    about: str
+    """One line for the list of commands."""
+    resumes: bool = False
+    """Whether the same words again go on where an interrupted run stopped."""
+
+    def load(self, name: str) -> Any:
+        """Import the module ``sparsecircuits.cli.NAME``, with its ``Options`` and ``run``."""
+        return importlib.import_module(f"sparsecircuits.cli.{name}")
+
+
+COMMANDS = {
+    "demo": Command("train a sparse model and its dense twin, prune both, draw the circuits", resumes=True),
+    "data": Command("turn text into a tokenizer and token shards", resumes=True),
+    "train": Command("train a model on a corpus", resumes=True),
+    "eval": Command("measure a model: validation loss and every task"),
+    "generate": Command("let a model go on with a text"),
+    "task": Command("list the tasks, or show one's prompt pairs and how they are tokenised"),
+    "prune": Command("cut out the circuit that does a task", resumes=True),
+    "view": Command("draw circuits as one self-contained page"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        words: the command line after the program's name; ``sys.argv[1:]`` if None.
+
+    Returns:
+        The exit code, as in the table above. Errors of ours, as opposed to the user's, are raised.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(f"sparsecircuits {_version()}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        what, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
+        return _fail(f"unknown {what} {name!r}; {near_misses(name, known)}")
+    try:
+        return _run(name, rest)
+    except SparseCircuitsError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        again = f"; to go on where it stopped: {shlex.join(['sparsecircuits', *words])}"
+        print("\ninterrupted" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(name: str, words: list[str]) -> int:
+    import tyro
+
+    module = COMMANDS[name].load(name)
+    options = tyro.cli(
+        module.Options,
+        prog=f"sparsecircuits {name}",
+        args=words,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    code = module.run(options) or 0
+    sys.stdout.flush()
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: sparsecircuits COMMAND [OPTIONS]",
+            "",
+            "Train weight-sparse transformers, cut out the circuit that does a task, look at it, check it.",
+            "",
+            "commands:",
+            *commands,
+            "",
+            "sparsecircuits COMMAND --help says what a command takes, sparsecircuits --version the version.",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("sparsecircuits")
+
+
+def _fail(message: str) -> int:
+    print("error: " + message.replace("\n", " "), file=sys.stderr)
+    return 2

@@ -1,0 +1,28 @@
+"""Text to batches: named sources, a tokenizer, token shards, batches as a pure function of (seed, step).
+
+Read in this order: :mod:`sources` (where text is from), :mod:`idioms` (the text that is made up),
+:mod:`mix` (shares and splits), :mod:`tokenizer`, :mod:`shards` (the corpus on disk), :mod:`batches`.
+
+>>> from sparsecircuits.data import DataConfig, batch, build_corpus
+>>> corpus = build_corpus(DataConfig(), "runs/corpus").require_context(64)     # doctest: +SKIP
+>>> batch(corpus.train, seed=0, step=0, rows=16, n_ctx=64).shape               # doctest: +SKIP
+torch.Size([16, 65])
+"""
+
+from sparsecircuits.data.batches import batch, sequential_batches
+from sparsecircuits.data.shards import Corpus, DataConfig, build_corpus
+from sparsecircuits.data.sources import Document, SourceReport, read_source
+from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
+
+__all__ = [
+    "Corpus",
+    "DataConfig",
+    "Document",
+    "SourceReport",
+    "Tokenizer",
+    "batch",
+    "build_corpus",
+    "read_source",
+    "sequential_batches",
+    "train_tokenizer",
+]

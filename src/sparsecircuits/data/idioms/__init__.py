@@ -1,0 +1,193 @@
+"""An endless source of simple, repetitive Python: the text that small models learn the tasks from.
+
+In the spirit of the simple part of the paper's data (Gao et al. 2025, §A.2) and of TinyStories: few words,
+few constructions, each so frequent that a transformer of two layers learns it within a million tokens.
+The constructions of the twenty tasks are among them: ordinary text must have taught a model what a task asks.
+
+How a document comes about:
+
+1. it draws its words: five nouns, two verbs, two letters, ... All its statements use these and no others,
+   so that looking back pays, as it does in real code;
+2. it draws two to five *items*: statements, blocks (a header and indented statements), gathering idioms
+   (``x = set()`` ... ``x.add``), functions, a class. Each shuffles the document's nouns over its slots;
+3. the items are written one below the other.
+
+Everything is a function of the ``random.Random`` that is handed in.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, permutations
+
+from sparsecircuits.data.idioms import names as pools
+from sparsecircuits.data.idioms import statements as idioms
+from sparsecircuits.data.idioms.names import compile_template, words
+
+__all__ = ["endless_idioms", "idiom_document"]
+
+_INDENTS = ("", "    ", "        ", "            ")
+_NOUN_SLOTS = "abcdw"
+_ORDERS = tuple(permutations(range(5)))
+_MIXED_QUOTES = 0.25
+"""Share of documents in which each item chooses its own quotation mark."""
+
+
+class _Choice:
+    """Weighted choice among templates, each compiled at four depths of indentation."""
+
+    def __init__(self, templates: Sequence[str], weights: Sequence[float] | None = None) -> None:
+        self._bounds = list(accumulate(weights or [1.0] * len(templates)))
+        self._levels = [
+            [compile_template("".join(pad + line + "\n" for line in text.split("\n"))) for text in templates]
+            for pad in _INDENTS
+        ]
+
+    @classmethod
+    def of(cls, table: idioms.Table) -> _Choice:
+        rows = [(text, weight / len(texts)) for weight, texts in table.values() for text in texts]
+        return cls([text for text, _ in rows], [weight for _, weight in rows])
+
+    def __call__(self, random_: float, depth: int) -> str:
+        return self._levels[depth][bisect(self._bounds, random_ * self._bounds[-1])]
+
+
+_STATEMENT = _Choice.of(idioms.STATEMENTS)
+_HEADER = _Choice.of(idioms.HEADERS)
+_NOTED_FOR = _Choice(idioms.HEADERS["for, noted"][1])
+_NOTED = _Choice(idioms.STATEMENTS["notes"][1])
+_BODY = _Choice(idioms.BODIES)
+_GATHER = _Choice.of(idioms.GATHERS)
+_DEFINITION = _Choice.of(idioms.DEFINITIONS)
+_SWAP = _Choice(idioms.SWAPS)
+_RETURN = _Choice(idioms.RETURNS)
+_NOUNS, _VERBS, _LETTERS = words(pools.NOUNS), words(pools.VERBS), words(pools.LETTERS)
+_SWAPPED, _FIELDS = words(pools.SWAPPED), words(pools.FIELDS)
+_ADJECTIVES, _CLASSES = words(pools.ADJECTIVES), words(pools.CLASSES)
+_READ, _WRITE = words(pools.READ_FILES), words(pools.WRITE_FILES)
+
+
+class _Writer:
+    """One document in the making: its words and what is written so far."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.draw = rng.random
+        self.nouns = rng.sample(_NOUNS, 5)
+        verbs, swapped = rng.sample(_VERBS, 2), rng.sample(_SWAPPED, 2)
+        letters = rng.sample(_LETTERS, 2)
+        self.mixed = self.draw() < _MIXED_QUOTES
+        self.words = {"f": verbs[0], "g": verbs[1], "q": "'\""[self.draw() < 0.5]}
+        self.words.update(zip("xyuv", [*letters, *swapped], strict=True))
+        self.words.update(
+            h=self.one(_ADJECTIVES), k=self.one(_CLASSES), r=self.one(_READ), o=self.one(_WRITE)
+        )
+        self.shuffle()
+
+    def one(self, items: Sequence[str]) -> str:
+        return items[int(self.draw() * len(items))]
+
+    def shuffle(self) -> None:
+        """Deal the document's words anew to the slots, as every item does."""
+        words_, nouns = self.words, self.nouns
+        for slot, index in zip(_NOUN_SLOTS, _ORDERS[int(self.draw() * 120)], strict=True):
+            words_[slot] = nouns[index]
+        words_["t"] = nouns[int(self.draw() * 5)]
+        luck = self.draw()
+        if luck < 0.3:
+            words_["f"], words_["g"] = words_["g"], words_["f"]
+        elif luck < 0.6:
+            words_["x"], words_["y"] = words_["y"], words_["x"]
+        if self.mixed:
+            words_["q"] = "'\""[self.draw() < 0.5]
+
+    def statement(self, depth: int) -> str:
+        self.shuffle()
+        return _STATEMENT(self.draw(), depth) % self.words
+
+    def body(self, depth: int) -> str:
+        """One or two statements inside a block."""
+        first = _BODY(self.draw(), depth) % self.words if self.draw() < 0.6 else self.statement(depth)
+        return first + self.statement(depth) if self.draw() < 0.35 else first
+
+    def block(self, depth: int) -> str:
+        """A header and its body; after an ``if``, often ``elif`` and ``else``."""
+        self.shuffle()
+        text = _HEADER(self.draw(), depth) % self.words
+        is_if, pad = text.lstrip().startswith("if "), _INDENTS[depth]
+        text += self.body(depth + 1)
+        if is_if and self.draw() < 0.4:
+            left, right = self.one(self.nouns), self.one(self.nouns)
+            text += f"{pad}elif {left} == {right}:\n" + self.body(depth + 1)
+        if is_if and self.draw() < 0.6:
+            text += f"{pad}else:\n" + self.body(depth + 1)
+        return text
+
+    def gather(self, depth: int) -> str:
+        self.shuffle()
+        if self.draw() < 0.5:
+            self.words["a"] = "current"
+        return _GATHER(self.draw(), depth) % self.words
+
+    def item(self, depth: int) -> str:
+        luck = self.draw()
+        if luck < 0.47:
+            return self.statement(depth)
+        return self.block(depth) if luck < 0.87 else self.gather(depth)
+
+    def swap(self) -> str:
+        return _SWAP(self.draw(), 0) % self.words
+
+    def function(self) -> str:
+        self.shuffle()
+        text = _DEFINITION(self.draw(), 0) % self.words
+        self.shuffle()
+        for _ in range(int(self.draw() * 2.6)):
+            luck = self.draw()
+            if luck < 0.15:
+                text += _NOTED_FOR(self.draw(), 1) % self.words + self.body(2)
+            elif luck < 0.25:
+                text += _NOTED(self.draw(), 1) % self.words
+            else:
+                text += self.item(1)
+            self.shuffle()
+        return text + _RETURN(self.draw(), 1) % self.words
+
+    def record(self) -> str:
+        """A class whose first method copies its arguments to attributes of their names."""
+        self.shuffle()
+        count = 2 + int(self.draw() * 2)
+        names = self.rng.sample(_FIELDS, count) if self.draw() < 0.85 else self.rng.sample(self.nouns, count)
+        head = self.one(idioms.CLASS_HEADS).replace("$1", ", ".join(names))
+        text = compile_template(head) % self.words + "\n"
+        if self.draw() < 0.5:
+            self.rng.shuffle(names)
+        return text + "".join(f"        self.{name} = {name}\n" for name in names)
+
+
+def idiom_document(rng: random.Random) -> str:
+    """One small Python file, a pure function of the generator's state: some 20 to 120 tokens.
+
+    >>> idiom_document(random.Random(0)) == idiom_document(random.Random(0))
+    True
+    """
+    writer = _Writer(rng)
+    text = ""
+    for _ in range(2 + int(writer.draw() * 4)):
+        luck = writer.draw()
+        if luck < 0.69:
+            text += writer.item(0)
+        elif luck < 0.79:
+            text += writer.swap()
+        else:
+            text += writer.function() if luck < 0.94 else writer.record()
+    return text
+
+
+def endless_idioms(seed: int) -> Iterator[str]:
+    """Documents without end; the same seed gives the same ones."""
+    rng = random.Random(f"idioms {seed}")
+    while True:
+        yield idiom_document(rng)

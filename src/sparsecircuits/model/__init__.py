@@ -1,0 +1,8 @@
+"""The model: its config, its sites, its one forward, hooks, and files."""
+
+from sparsecircuits.model.config import GPTConfig
+from sparsecircuits.model.gpt import SparseGPT
+from sparsecircuits.model.hooks import hooked, intervene, record
+from sparsecircuits.model.sites import SITES, Node, Site, SiteName
+
+__all__ = ["SITES", "GPTConfig", "Node", "Site", "SiteName", "SparseGPT", "hooked", "intervene", "record"]

@@ -1,0 +1,128 @@
+"""Save and load a model: a folder with ``config.json`` and ``model.safetensors``.
+
+``load_model`` dispatches on a small registry of readers, each of which says whether a source is
+its own; higher floors add theirs (run folders, foreign releases), so that this file knows no one
+above it. Nothing is loaded by halves: wrong names, shapes, sizes or values raise
+:class:`~sparsecircuits.errors.CheckpointError` naming the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.model.config import GPTConfig
+from sparsecircuits.model.gpt import SparseGPT
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+FORMAT = "sparsecircuits.model"
+FORMAT_VERSION = 1
+
+
+class Reader(NamedTuple):
+    """How to read one kind of source."""
+
+    recognises: Callable[[Path], bool]
+    load: Callable[[Path], SparseGPT]
+
+
+def save_model(model: SparseGPT, folder: str | Path) -> None:
+    """Write the model's config and weights into ``folder``, each file whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
+    write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    save_tensors(tensors, folder / WEIGHTS_FILE)
+
+
+def load_model(source: str | Path) -> SparseGPT:
+    """Read a model from a saved folder or anything else that a registered reader knows.
+
+    Raises:
+        CheckpointError: nothing there, or a file that is damaged or does not fit its config.
+    """
+    path = Path(source)
+    for reader in READERS:
+        if reader.recognises(path):
+            return reader.load(path)
+    what = "is not a folder" if not path.is_dir() else f"holds no {CONFIG_FILE}"
+    raise CheckpointError(f"{path}: no model here: it {what}")
+
+
+def load_weights(model: SparseGPT, path: Path) -> None:
+    """Fill ``model`` from a safetensors file; names and shapes must agree exactly."""
+    tensors = load_tensors(path)
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in tensors]
+    problems += [f"unknown {name}" for name in tensors if name not in expected]
+    for name, tensor in tensors.items():
+        if name in expected and tensor.shape != expected[name].shape:
+            problems.append(f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} holds NaN or infinity")
+    if problems:
+        raise CheckpointError(f"{path}: does not fit its config: " + "; ".join(problems[:5]))
+    model.load_state_dict(tensors)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial)
+    _sync(partial)
+    os.replace(partial, path)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file; a damaged one raises :class:`CheckpointError` with its path."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    _sync(partial)
+    os.replace(partial, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _load_saved(folder: Path) -> SparseGPT:
+    path = folder / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable config: {error}") from error
+    if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: not the config of a saved model (its \"format\" is not {FORMAT!r})")
+    version = data.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format version {version}, this release reads {FORMAT_VERSION}")
+    try:
+        config = GPTConfig.from_dict(data, where=str(path))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    model = SparseGPT(config)
+    load_weights(model, folder / WEIGHTS_FILE)
+    return model.eval()
+
+
+#: Asked in order; higher floors insert their own.
+READERS: list[Reader] = [Reader(lambda path: (path / CONFIG_FILE).is_file(), _load_saved)]

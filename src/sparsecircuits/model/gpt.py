@@ -1,0 +1,225 @@
+"""The one forward of the project: a weight-sparse GPT (Gao et al. 2025, §2.1, §A.1, Fig 12).
+
+Notable in it:
+- RMSNorm without centring, so that zero keeps its meaning; no positions unless asked for.
+- A ``Site`` wherever nodes live: after each sublayer's norm, after q, k and v, after the MLP's
+  nonlinearity, and at the end of each sublayer before it is added to the residual stream.
+- An attention sink per head, and a dense bigram table added to the logits.
+- Parameters are named as in GPT-2 and in the public release, so that foreign weights load by name.
+
+Sparsity is a property of the weights, not of this file: training zeroes them (``train``).
+Shapes: b batch, t position, d d_model, h head, e d_head, m d_mlp, v vocab.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsecircuits.errors import ConfigError
+from sparsecircuits.model.config import GPTConfig
+from sparsecircuits.model.sites import FINAL_SITE, Site
+from sparsecircuits.ops import sink_attention
+
+if TYPE_CHECKING:
+    from sparsecircuits.model.hooks import Hook
+
+
+class Attention(nn.Module):
+    """Reads the normed residual stream [b t d], returns what to add to it [b t d]."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.heads, self.d_head = config.heads, config.d_head
+        width = self.heads * self.d_head
+        self.act_in = _site(config, layer, "attn.act_in")
+        self.c_attn = nn.Linear(config.read_width, 3 * width, bias=config.bias)
+        self.q = _site(config, layer, "attn.q")
+        self.k = _site(config, layer, "attn.k")
+        self.v = _site(config, layer, "attn.v")
+        self.y = Site(f"{layer}.attn.y")
+        self.c_proj = nn.Linear(width, config.d_model, bias=config.bias)
+        self.resid_delta = _site(config, layer, "attn.resid_delta")
+        self.sink_logit = nn.Parameter(torch.zeros(self.heads)) if config.sink else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.c_attn(self.act_in(x)).chunk(3, dim=-1)
+        q, k, v = (self._split(part) for part in (self.q(q), self.k(k), self.v(v)))
+        y_bhte = sink_attention(q, k, v, self.sink_logit)
+        y = self.y(y_bhte.transpose(1, 2).flatten(2))
+        return self.resid_delta(self.c_proj(y))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[b t (h e)] to [b h t e]."""
+        return x.view(*x.shape[:-1], self.heads, self.d_head).transpose(1, 2)
+
+
+class MLP(nn.Module):
+    """Reads the normed residual stream [b t d], returns what to add to it [b t d]."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.act_in = _site(config, layer, "mlp.act_in")
+        self.c_fc = nn.Linear(config.read_width, config.mlp_width, bias=config.bias)
+        self.act = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+        self.post_act = _site(config, layer, "mlp.post_act")
+        self.c_proj = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
+        self.resid_delta = _site(config, layer, "mlp.resid_delta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resid_delta(self.c_proj(self.post_act(self.act(self.c_fc(self.act_in(x))))))
+
+
+class Block(nn.Module):
+    """One layer: attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        concat = config.positions == "concat"
+        self.resid_in = Site(f"{layer}.resid_in")
+        self.ln_1 = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.ln_p1 = nn.RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
+        self.attn = Attention(config, layer)
+        self.resid_mid = Site(f"{layer}.resid_mid")
+        self.ln_2 = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.ln_p2 = nn.RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
+        self.mlp = MLP(config, layer)
+
+    def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
+        x = self.resid_in(x)
+        x = x + self.attn(_join(self.ln_1(x), position, self.ln_p1))
+        x = self.resid_mid(x)
+        return x + self.mlp(_join(self.ln_2(x), position, self.ln_p2))
+
+
+class SparseGPT(nn.Module):
+    """The model. ``model(tokens)`` gives logits; see :class:`GPTConfig` for its shape.
+
+    >>> model = SparseGPT(GPTConfig(vocab_size=300, n_layer=1, d_model=32, n_ctx=16))
+    >>> model(torch.zeros(2, 5, dtype=torch.long)).shape
+    torch.Size([2, 5, 300])
+    """
+
+    def __init__(self, config: GPTConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        d_wpe = {"none": 0, "learned": config.d_model, "concat": config.d_pos}[config.positions]
+        parts: dict[str, nn.Module] = {"wte": nn.Embedding(config.vocab_size, config.d_model)}
+        if d_wpe:
+            parts["wpe"] = nn.Embedding(config.n_ctx, d_wpe)
+        parts["h"] = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        parts["ln_f"] = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.transformer = nn.ModuleDict(parts)
+        self.final_resid = Site(FINAL_SITE)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        table = torch.zeros(config.vocab_size, config.vocab_size) if config.uses_bigram else None
+        self.bigram_table = nn.Parameter(table) if table is not None else None
+        self._init_weights(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _init_weights(self, generator: torch.Generator) -> None:
+        """Normal 0.02, residual projections scaled by 1/sqrt(2 n_layer), biases zero (METHOD: §A.1)."""
+        std = self.config.init_std
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                parameter.zero_()
+            elif name == "bigram_table":
+                # The authors' script: uniform in [0, 0.02]. Every row learns, the last one too.
+                parameter.uniform_(0, 0.02, generator=generator)
+            elif parameter.ndim == 2:
+                scale = 1 / math.sqrt(2 * self.config.n_layer) if "c_proj" in name else 1.0
+                parameter.normal_(0, std * scale, generator=generator)
+
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """Next-token logits.
+
+        Args:
+            tokens: [batch, pos] ids, at most ``n_ctx`` long.
+            at: [batch] positions; if given, only the logits there are computed.
+
+        Returns:
+            [batch, pos, vocab], or [batch, vocab] with ``at``.
+
+        Raises:
+            ConfigError: more tokens than ``n_ctx``.
+        """
+        if tokens.shape[1] > self.config.n_ctx:
+            raise ConfigError(f"{tokens.shape[1]} tokens, but the model's n_ctx is {self.config.n_ctx}")
+        x = self.transformer["wte"](tokens)
+        position = None
+        if self.config.positions != "none":
+            wpe = self.transformer["wpe"].weight[: tokens.shape[1]]
+            if self.config.positions == "learned":
+                x = x + wpe
+            else:
+                position = wpe.expand(*tokens.shape, -1)
+        for block in self.blocks:
+            x = block(x, position)
+        if at is not None:
+            rows = torch.arange(tokens.shape[0], device=tokens.device)
+            x, tokens = x[rows, at], tokens[rows, at]
+        x = self.final_resid(x)
+        logits = self.lm_head(self.transformer["ln_f"](x))
+        if self.bigram_table is not None:
+            logits = logits + F.embedding(tokens, self.bigram_table)
+        return logits
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers in order."""
+        return self.transformer["h"]  # type: ignore[return-value]
+
+    def sites(self) -> dict[str, Site]:
+        """Every hook point by name, in forward order: the nodes' sites and the extra ones."""
+        return {module.name: module for module in self.modules() if isinstance(module, Site)}
+
+    def run_with_cache(
+        self, tokens: Tensor, names: Iterable[str] | None = None, at: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run once and keep activations: ``logits, cache = model.run_with_cache(tokens)``.
+
+        ``names`` are hook points such as ``0.mlp.post_act`` (None: all); the cache maps each to
+        [batch, pos, width].
+        """
+        from sparsecircuits.model.hooks import record
+
+        with record(self, names) as cache:
+            logits = self(tokens, at)
+        return logits, cache
+
+    def run_with_hooks(
+        self, tokens: Tensor, fwd_hooks: Iterable[tuple[str, Hook]] = (), at: Tensor | None = None
+    ) -> Tensor:
+        """Run once with interventions: each hook is ``fn(tensor, *, hook)`` and may return a new tensor."""
+        from sparsecircuits.model.hooks import hooked
+
+        with hooked(self, fwd_hooks):
+            return self(tokens, at)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; see :mod:`sparsecircuits.model.checkpoint`."""
+        from sparsecircuits.model.checkpoint import save_model
+
+        save_model(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> SparseGPT:
+        """Read what :meth:`save_pretrained` wrote, or a run folder."""
+        from sparsecircuits.model.checkpoint import load_model
+
+        return load_model(source)
+
+
+def _site(config: GPTConfig, layer: int, site: str) -> Site:
+    return Site(f"{layer}.{site}", config.topk(site))
+
+
+def _join(x: Tensor, position: Tensor | None, norm: nn.Module | None) -> Tensor:
+    """Put the normed position vector beside the normed residual stream, if there is one."""
+    return x if position is None or norm is None else torch.cat([x, norm(position)], dim=-1)

@@ -1,0 +1,69 @@
+"""The weight projection: keep a matrix's largest entries, zero the rest, in place (§2.1, §A.2).
+
+In goes a weight matrix and how many entries it may keep; afterwards exactly that many places are
+kept and all others are 0. With a floor, each neuron (row or column) first keeps its own ``floor``
+largest entries, and what is left of the budget goes to the largest of the rest (Fig 22).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparsecircuits.errors import ConfigError
+from sparsecircuits.ops.abs_topk import kept_mask
+
+
+@torch.no_grad()
+def keep_largest_(weight: Tensor, k: int, *, floor: int = 0, axis: int = -1) -> Tensor:
+    """Zero all but ``k`` entries of ``weight``, in place.
+
+    Args:
+        weight: any shape; two-dimensional if ``floor`` is used.
+        k: how many places are kept (of equal magnitudes the lowest flat index first).
+        floor: at least so many are kept in every slice along ``axis``.
+        axis: the dimension *along which* a neuron's weights lie: 1 for ``c_attn`` and ``c_fc`` (a
+            neuron is an output row), 0 for both ``c_proj`` (a neuron is an input column).
+
+    Returns:
+        ``weight`` itself.
+
+    Raises:
+        ConfigError: ``k`` is negative, or below ``floor`` times the number of slices.
+    """
+    if k < 0:
+        raise ConfigError(f"cannot keep {k} weights")
+    if k >= weight.numel():
+        return weight
+    if k == 0:
+        return weight.zero_()
+    size = weight.abs()
+    if floor > 0:
+        protect = _protected(size, k, floor, axis)
+        # Protected entries sort before all others, whatever their magnitude.
+        size = torch.where(protect, torch.inf, size)
+    keep = kept_mask(size.flatten(), k).view_as(weight)
+    return weight.mul_(keep)
+
+
+def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str = "the matrix") -> None:
+    """Raise :class:`ConfigError` where ``k`` weights cannot give every neuron ``floor`` of them."""
+    neurons = shape[1 - axis % 2]
+    needed = neurons * min(floor, shape[axis])
+    if k < needed:
+        raise ConfigError(
+            f"{name} of shape {shape[0]} x {shape[1]} may keep {k} weights, but {neurons} neurons with at "
+            f"least {floor} each need {needed}: raise the density to {needed / (shape[0] * shape[1]):.4f} "
+            f"or lower the floor"
+        )
+
+
+def _protected(size: Tensor, k: int, floor: int, axis: int) -> Tensor:
+    """Boolean [rows, columns]: the ``floor`` largest entries of each slice along ``axis``."""
+    if size.ndim != 2:
+        raise ConfigError(f"a floor needs a matrix, got shape {tuple(size.shape)}")
+    check_floor((size.shape[0], size.shape[1]), k, floor, axis)
+    along = size.movedim(axis, -1)
+    if floor >= along.shape[-1]:
+        return torch.ones_like(size, dtype=torch.bool)
+    return kept_mask(along, floor).bool().movedim(-1, axis)

@@ -1,0 +1,20 @@
+"""Pruning: from a model and a task to the smallest circuit that does it."""
+
+from sparsecircuits.prune.config import PruneConfig
+from sparsecircuits.prune.means import pretraining_means
+from sparsecircuits.prune.prune import PruneResult, Splits, prune
+from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_and_bias, pair_logits, score
+
+__all__ = [
+    "Calibration",
+    "PruneConfig",
+    "PruneResult",
+    "Score",
+    "Splits",
+    "fit_scale",
+    "fit_scale_and_bias",
+    "pair_logits",
+    "pretraining_means",
+    "prune",
+    "score",
+]

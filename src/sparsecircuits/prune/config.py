@@ -1,0 +1,63 @@
+"""How to prune: one field a knob, with its source (Gao et al. 2025, §A.5 and Table 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig(Config):
+    """Learned node masks, then bisection, then clean-up."""
+
+    target: float = 0.15
+    """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
+    penalties: tuple[float, ...] = (8.0, 28.0)
+    """k_coef times the number of nodes, one mask run each; the smallest circuit that holds is kept.
+    (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
+    steps: int = 100
+    """Optimizer steps of a mask run."""
+    pairs_per_step: int = 16
+    """Pairs in a step (paper: 64)."""
+    lr: float = 1e-2
+    """Learning rate of the masks, decaying linearly to 0 (Table 2's centre: 3e-3, for far more steps)."""
+    warmup: float = 0.0
+    """Share of the steps with a rising rate (the text has none, Table 2's centre is 0.05)."""
+    beta2: float = 0.95
+    """Adam's second decay rate (Table 2's centre: 1 - 5e-2)."""
+    weight_decay: float = 1e-3
+    """Decoupled decay of the masks (Table 2's centre)."""
+    init_bias: float = 0.1
+    """Masks start at init_bias + init_scale * noise (Table 2's centre)."""
+    init_scale: float = 1e-2
+    """See init_bias."""
+    temperature: float = 1.0
+    """Of the sigmoid whose derivative stands in for the step's (Table 2's centre)."""
+    train_pairs: int = 512
+    """Pairs of the train split that mask runs draw from."""
+    selection_pairs: int = 256
+    """Pairs of the train split on which sizes are bisected and nodes are removed; not those of
+    train_pairs."""
+    validation_pairs: int = 256
+    """Pairs of the validation split that a circuit must also satisfy."""
+    heldout_pairs: int = 512
+    """Pairs of the held-out split: reported, never chosen on."""
+    max_tokens: int = 64
+    """Longest prompt."""
+    mean_tokens: int = 16_384
+    """Tokens of training text over which frozen values are averaged."""
+    cleanup: bool = True
+    """After bisection, remove nodes one by one while the target still holds."""
+    seed: int = 0
+    """Seed of pairs, masks and batches."""
+
+    def validate(self) -> None:
+        if not self.penalties or min(self.penalties) <= 0:
+            raise ConfigError(f"PruneConfig.penalties is {self.penalties}; needed are positive numbers")
+        for name in ("steps", "pairs_per_step", "train_pairs", "selection_pairs", "validation_pairs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.target <= 0:
+            raise ConfigError(f"PruneConfig.target is {self.target}; it must be positive")

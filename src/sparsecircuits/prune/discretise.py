@@ -1,0 +1,77 @@
+"""From masks to a circuit: bisect for the fewest nodes that reach the target, then clean up (§A.5).
+
+Nodes are sorted by τ; the smallest prefix whose loss reaches the target is found by bisection,
+first among the nodes that the mask run kept, then, if those do not suffice, beyond them. The
+clean-up, our addition, does what the authors did by hand: it tries to remove nodes, in chunks and
+then singly, and keeps every removal that leaves the loss within the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from sparsecircuits.model import Node
+
+#: Whether the circuit with exactly these nodes holds a target loss.
+Reaches = Callable[[frozenset[Node], float], bool]
+
+
+def bisect_size(ranked: Sequence[Node], start: int, reaches: Reaches, target: float) -> frozenset[Node] | None:
+    """The smallest prefix of ``ranked`` that reaches ``target``, assuming that more nodes never hurt.
+
+    Args:
+        ranked: all nodes, the most important first.
+        start: how many the mask run kept: where the search begins.
+        reaches: whether a set of nodes holds a target.
+        target: in nats.
+
+    Returns:
+        The nodes, or None where even all of ``ranked`` miss the target.
+    """
+
+    def enough(size: int) -> bool:
+        return reaches(frozenset(ranked[:size]), target)
+
+    low, high = 0, max(1, min(start, len(ranked)))
+    while not enough(high):  # grow until the target is reached
+        if high == len(ranked):
+            return None
+        low, high = high, min(len(ranked), max(high + 1, int(1.5 * high)))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return frozenset(ranked[:high])
+
+
+def clean_up(nodes: frozenset[Node], order: Sequence[Node], reaches: Reaches, target: float) -> frozenset[Node]:
+    """Remove what is not needed for the target.
+
+    Args:
+        nodes: the circuit.
+        order: its nodes, the least important first.
+        reaches: whether a set of nodes holds a target.
+        target: in nats.
+
+    Returns:
+        A subset of ``nodes`` from which no single node can be taken without missing the target.
+    """
+    size = max(1, len(nodes) // 8)
+    while True:
+        removed = False
+        candidates = [node for node in order if node in nodes]
+        for start in range(0, len(candidates), size):
+            smaller = nodes - frozenset(candidates[start : start + size])
+            if smaller != nodes and reaches(smaller, target):
+                nodes, removed = smaller, True
+        if size > 1:
+            size = max(1, size // 2)
+        elif not removed:
+            return nodes
+
+
+def ranking(nodes: Sequence[Node], tau: torch.Tensor) -> list[Node]:
+    """Nodes from the largest τ to the smallest; equal ones in node order."""
+    order = torch.sort(tau, descending=True, stable=True).indices
+    return [nodes[index] for index in order.tolist()]

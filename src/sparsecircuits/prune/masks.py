@@ -1,0 +1,95 @@
+"""Node masks: one learned parameter τ per node, kept iff τ >= 0 (§2.2, §A.5).
+
+Forward: the Heaviside step decides whether a node is live or frozen to its mean. Backward: the
+step's derivative is replaced by that of a sigmoid with a temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sparsecircuits.model import GPTConfig, Node, SiteName, SparseGPT, intervene
+
+
+class Heaviside(torch.autograd.Function):
+    """1 where τ >= 0, else 0; gradient ``sigmoid'(τ / temperature) / temperature``."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, tau: Tensor, temperature: float) -> Tensor:
+        ctx.save_for_backward(tau)
+        ctx.temperature = temperature  # type: ignore[attr-defined]
+        return (tau >= 0).to(tau.dtype)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (tau,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        temperature: float = ctx.temperature  # type: ignore[attr-defined]
+        gate = torch.sigmoid(tau / temperature)
+        return grad * gate * (1 - gate) / temperature, None
+
+
+class NodeMasks(nn.Module):
+    """τ for every node of a model, in one vector.
+
+    Attributes:
+        tau: [nodes], in the order of :meth:`nodes`.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        *,
+        bias: float,
+        scale: float,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.sites = config.site_names()
+        self.widths = [config.width(site.site) for site in self.sites]
+        self.temperature = temperature
+        self.tau = nn.Parameter(bias + scale * torch.randn(sum(self.widths), generator=generator))
+
+    def hard(self) -> Tensor:
+        """[nodes] 0 or 1, with the surrogate gradient."""
+        return Heaviside.apply(self.tau, self.temperature)  # type: ignore[no-any-return]
+
+    def by_site(self, flat: Tensor) -> dict[str, Tensor]:
+        """Split a vector over all nodes into site name -> [width]."""
+        return dict(zip(map(str, self.sites), flat.split(self.widths), strict=True))
+
+    def nodes(self) -> list[Node]:
+        """Every node, in the order of τ."""
+        return all_nodes(self.sites, self.widths)
+
+    @contextmanager
+    def installed(self, model: SparseGPT, means: Mapping[str, Tensor]) -> Generator[Tensor]:
+        """Run ``model`` under the masks; yields the differentiable number of kept nodes."""
+        hard = self.hard()
+        changes = {name: _Mix(keep, means[name]) for name, keep in self.by_site(hard).items()}
+        with intervene(model, changes):
+            yield hard.sum()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep τ within [-1, 1], as after every step (§A.5)."""
+        self.tau.clamp_(-1, 1)
+
+
+class _Mix:
+    """``mean + keep * (x - mean)``: [batch, pos, width] to the same, differentiable in ``keep``."""
+
+    def __init__(self, keep: Tensor, mean: Tensor) -> None:
+        self.keep, self.mean = keep, mean
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.lerp(self.mean, x, self.keep)
+
+
+def all_nodes(sites: list[SiteName], widths: list[int]) -> list[Node]:
+    """Every node of ``sites``, site by site."""
+    return [Node(site, index) for site, width in zip(sites, widths, strict=True) for index in range(width)]

@@ -1,0 +1,39 @@
+"""The frozen values: each node's mean activation over the pretraining distribution (§2.2, §A.5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsecircuits.data.batches import batch
+from sparsecircuits.model import SparseGPT, record
+
+
+@torch.no_grad()
+def pretraining_means(
+    model: SparseGPT, tokens: np.ndarray, *, count: int = 16_384, seed: int = 0, rows: int = 32
+) -> dict[str, Tensor]:
+    """Mean of every node over random windows of the training text.
+
+    Args:
+        model: the model to be pruned.
+        tokens: [total] training token ids.
+        count: how many tokens to average over, at least (whole batches).
+        seed: chooses the windows.
+
+    Returns:
+        site name -> [width] float32.
+    """
+    names = [str(site) for site in model.config.site_names()]
+    sums = {name: torch.zeros(model.config.width(name.split(".", 1)[1]), dtype=torch.float64) for name in names}
+    seen = step = 0
+    while seen < count:
+        window = batch(tokens, seed=seed, step=step, rows=rows, n_ctx=model.config.n_ctx)[:, :-1]
+        with record(model, names) as cache:
+            model(window)
+        for name in names:
+            sums[name] += cache[name].flatten(0, 1).double().sum(0)
+        seen += window.numel()
+        step += 1
+    return {name: (total / seen).float() for name, total in sums.items()}

@@ -1,0 +1,102 @@
+"""The mask run: learn which nodes to keep (§A.5).
+
+Objective: task loss on a batch of pairs, with the full model's scale held, plus ``k_coef`` times the
+number of kept nodes. AdamW with clipped gradients and a rate that decays linearly; τ is clamped to
+[-1, 1] after each step. Weights never move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.prune.config import PruneConfig
+from sparsecircuits.prune.masks import NodeMasks
+from sparsecircuits.tasks.loss import task_loss
+from sparsecircuits.tasks.pairs import TokenPairs
+
+#: Called after each step with (step done, task loss, kept nodes).
+Watch = Callable[[int, float, int], None]
+
+
+class MaskRun(NamedTuple):
+    """Where a mask run ended.
+
+    Attributes:
+        tau: [nodes] final mask parameters, in node order.
+        kept: how many are >= 0.
+        loss: task loss of the last batch, scaled.
+        steps: optimizer steps that it took.
+    """
+
+    tau: Tensor
+    kept: int
+    loss: float
+    steps: int
+
+    def failed(self) -> bool:
+        """Whether nothing, or nearly everything, is left."""
+        return self.kept == 0 or self.kept > 0.9 * self.tau.numel()
+
+
+def optimise_masks(
+    model: SparseGPT,
+    pairs: TokenPairs,
+    means: Mapping[str, Tensor],
+    *,
+    penalty: float,
+    scale: float,
+    config: PruneConfig,
+    steps: int,
+    watch: Watch | None = None,
+) -> MaskRun:
+    """Learn masks for one task.
+
+    Args:
+        model: frozen (no gradient for its parameters).
+        pairs: training pairs to draw batches from.
+        means: site name -> [width], what deleted nodes are frozen to.
+        penalty: ``k_coef`` times the number of nodes.
+        scale: factor on the logits throughout.
+        steps: optimizer steps; the rate decays to 0 over them.
+        watch: called after every step.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    masks = NodeMasks(
+        model.config,
+        bias=config.init_bias,
+        scale=config.init_scale,
+        temperature=config.temperature,
+        generator=generator,
+    )
+    k_coef = penalty / masks.tau.numel()
+    optimizer = torch.optim.AdamW(
+        masks.parameters(), lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+    )
+    loss, count = torch.zeros(()), masks.hard().sum()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * _rate(step, steps, config.warmup)
+        drawn = torch.randperm(len(pairs), generator=generator)[: config.pairs_per_step]
+        some = pairs.rows(drawn)
+        with masks.installed(model, means) as count:
+            logits = model(some.tokens, some.last)
+        loss = task_loss(scale * logits, some).mean()
+        optimizer.zero_grad(set_to_none=True)
+        (loss + k_coef * count).backward()
+        torch.nn.utils.clip_grad_norm_(masks.parameters(), 1.0)
+        optimizer.step()
+        masks.clamp_()
+        if watch is not None:
+            watch(step + 1, float(loss.detach()), int(count))
+    tau = masks.tau.detach().clone()
+    return MaskRun(tau, int((tau >= 0).sum()), float(loss.detach()), steps)
+
+
+def _rate(step: int, steps: int, warmup: float) -> float:
+    rising = warmup * steps
+    return (step + 1) / rising if step < rising else 1 - step / steps

@@ -1,0 +1,304 @@
+"""Prune a model to the smallest circuit that does a task (Gao et al. 2025, §2.2, §A.5).
+
+The steps, each in its own file:
+
+1. frozen values: mean activations over the pretraining distribution (``means``);
+2. one positive scale fitted on the full model and the train split, then held (``score``);
+3. mask runs, one for each penalty; a failed one (nothing left, or nearly everything) is tried
+   again with a gentler or a harder penalty, within the steps of the run (``optimise``);
+4. nodes ranked by τ, the smallest prefix within the target found by bisection on selection pairs,
+   then cleaned up (``discretise``);
+5. a circuit must hold on the validation split as well; if it does not, 4 is repeated with a
+   stricter target. Of those that hold, the one with the fewest edges is taken;
+6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
+from sparsecircuits.data.tokenizer import Tokenizer
+from sparsecircuits.errors import PruneError
+from sparsecircuits.model import Node, SparseGPT
+from sparsecircuits.prune.config import PruneConfig
+from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
+from sparsecircuits.prune.masks import all_nodes
+from sparsecircuits.prune.means import pretraining_means
+from sparsecircuits.prune.optimise import MaskRun, optimise_masks
+from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
+from sparsecircuits.tasks.pairs import Task, TokenPairs
+
+#: Selection pairs are run so many at a time.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Pairs of one task, by what they are for."""
+
+    train: TokenPairs
+    selection: TokenPairs
+    validation: TokenPairs
+    heldout: TokenPairs
+
+    @classmethod
+    def draw(cls, task: Task, tokenizer: Tokenizer, config: PruneConfig) -> Splits:
+        """Draw all four; train and selection share a split but no pair."""
+        both = task.pairs(
+            tokenizer,
+            "train",
+            config.train_pairs + config.selection_pairs,
+            seed=config.seed,
+            max_tokens=config.max_tokens,
+        )
+        index = torch.arange(len(both))
+        validation, heldout = (
+            task.pairs(tokenizer, split, count, seed=config.seed, max_tokens=config.max_tokens)
+            for split, count in (
+                ("validation", config.validation_pairs),
+                ("heldout", config.heldout_pairs),
+            )
+        )
+        return cls(
+            both.rows(index[: config.train_pairs]), both.rows(index[config.train_pairs :]), validation, heldout
+        )
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """A circuit and its figures. Losses are means over both sides, in nats.
+
+    Attributes:
+        circuit: the smallest circuit found (the best reached where the target was missed).
+        met: whether it holds the target on selection and validation pairs.
+        nodes, edges: its size.
+        loss, raw_loss: on held-out pairs, with and without its scale.
+        accuracy: on held-out pairs.
+        full: the unpruned model on the same pairs, scaled.
+        validation_loss: what it was chosen on, with the full model's scale.
+        forwards: mask steps and evaluations spent.
+    """
+
+    circuit: Circuit
+    met: bool
+    nodes: int
+    edges: int
+    loss: float
+    raw_loss: float
+    accuracy: float
+    full: Score
+    validation_loss: float
+    forwards: dict[str, int]
+
+
+def prune(
+    model: SparseGPT,
+    task: Task,
+    tokenizer: Tokenizer,
+    tokens: np.ndarray,
+    config: PruneConfig | None = None,
+    *,
+    means: Mapping[str, Tensor] | None = None,
+    watch: Callable[[str, int, int, float], None] | None = None,
+) -> PruneResult:
+    """Find the smallest circuit of ``model`` that does ``task`` with loss at most ``config.target``.
+
+    Args:
+        model: left as it is.
+        task: what the circuit must do.
+        tokenizer: the model's.
+        tokens: [total] training token ids, for the frozen values.
+        config: None: the defaults.
+        means: frozen values, if they are at hand already.
+        watch: called with (stage, done, of, loss) as work goes on.
+
+    Raises:
+        TaskError: the task does not fit the tokenizer.
+        PruneError: the full model itself misses the target on the selection pairs.
+    """
+    config = config or PruneConfig()
+    with _frozen_weights(model):
+        return _Pruner(model, task, tokenizer, tokens, config, means, watch).run()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    nodes: frozenset[Node]
+    edges: int
+    validation_loss: float
+    penalty: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.edges, len(self.nodes)
+
+
+class _Pruner:
+    """One pruning of one task; the methods are the numbered steps above."""
+
+    def __init__(self, model, task, tokenizer, tokens, config, means, watch) -> None:  # type: ignore[no-untyped-def]
+        self.model, self.task, self.config = model, task, config
+        self.pairs = Splits.draw(task, tokenizer, config)
+        self.means = dict(means) if means is not None else pretraining_means(
+            model, tokens, count=config.mean_tokens, seed=config.seed
+        )
+        self.watch = watch or (lambda stage, done, of, loss: None)
+        sites = model.config.site_names()
+        self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
+        self.spent = {"mask_steps": 0, "evaluations": 0}
+        self.scale = 1.0
+
+    def run(self) -> PruneResult:
+        self.scale = fit_scale(pair_logits(self.model, self.pairs.train), self.pairs.train)
+        full = score(pair_logits(self.model, self.pairs.selection), self.pairs.selection, self._held)
+        if full.loss > self.config.target:
+            raise PruneError(
+                f"{self.task.name}: the full model's own loss is {full.loss:.3f}, above the target "
+                f"{self.config.target}; it cannot be pruned to it"
+            )
+        found = [c for penalty in self.config.penalties if (c := self._candidate(penalty)) is not None]
+        held = [c for c in found if c.validation_loss <= self.config.target]
+        best = min(held, key=lambda c: c.size) if held else min(found, key=lambda c: c.validation_loss)
+        return self._result(best, met=bool(held))
+
+    @property
+    def _held(self) -> Calibration:
+        return Calibration(self.scale, 0.0)
+
+    def _candidate(self, penalty: float) -> _Candidate | None:
+        run, penalty = self._mask_run(penalty)
+        ranked = ranking(self.nodes, run.tau)
+        target = self.config.target
+        candidate = None
+        for _ in range(3):
+            nodes = bisect_size(ranked, run.kept, self._reaches, target)
+            if nodes is None:
+                break
+            if self.config.cleanup:
+                nodes = clean_up(nodes, ranked[::-1], self._reaches, target)
+            validation = self._loss(nodes, self.pairs.validation)
+            candidate = _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
+            if validation <= self.config.target:
+                break
+            target -= 1.2 * (validation - self.config.target)  # as much stricter as it was missed
+            if target <= 0:
+                break
+        return candidate
+
+    def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
+        """A mask run; one that fails half-way is given up and started again, with the steps left."""
+        steps = self.config.steps
+        run = self._optimise(penalty, steps)
+        for _ in range(2):
+            if not run.failed():
+                break
+            penalty = penalty / 4 if run.kept == 0 else penalty * 4
+            run = self._optimise(penalty, steps)
+        return run, penalty
+
+    def _optimise(self, penalty: float, steps: int) -> MaskRun:
+        run = optimise_masks(
+            self.model,
+            self.pairs.train,
+            self.means,
+            penalty=penalty,
+            scale=self.scale,
+            config=self.config,
+            steps=steps,
+            watch=lambda done, loss, kept: self.watch("masks", done, steps, loss),
+        )
+        self.spent["mask_steps"] += run.steps
+        return run
+
+    def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
+        """Whether the circuit with ``nodes`` holds ``target`` on the selection pairs.
+
+        Losses are never negative, so a circuit is given up as soon as what was summed so far settles it.
+        """
+        self.spent["evaluations"] += 1
+        pairs = self.pairs.selection
+        allowed, total = target * 2 * len(pairs), 0.0
+        with self._installed(nodes):
+            for start in range(0, len(pairs), CHUNK):
+                some = pairs.rows(slice(start, start + CHUNK))
+                total += score(pair_logits(self.model, some), some, self._held).loss * 2 * len(some)
+                if total > allowed:
+                    return False
+        self.watch("nodes", len(nodes), len(nodes), total / (2 * len(pairs)))
+        return True
+
+    def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
+        """Loss of the circuit with ``nodes`` on ``pairs``, under the full model's scale."""
+        self.spent["evaluations"] += 1
+        with self._installed(nodes):
+            return score(pair_logits(self.model, pairs), pairs, self._held).loss
+
+    def _installed(self, nodes: frozenset[Node]) -> AbstractContextManager[None]:
+        return freeze(self.model, Circuit(self.task.name, nodes, self.means).keep_masks(), self.means)
+
+    def _result(self, best: _Candidate, *, met: bool) -> PruneResult:
+        circuit = Circuit(self.task.name, best.nodes, self.means)
+        with circuit.installed(self.model):
+            scale = fit_scale(pair_logits(self.model, self.pairs.train), self.pairs.train)
+            logits = pair_logits(self.model, self.pairs.heldout)
+        raw = score(logits, self.pairs.heldout)
+        scaled = score(logits, self.pairs.heldout, Calibration(scale, 0.0))
+        full = score(pair_logits(self.model, self.pairs.heldout), self.pairs.heldout, self._held)
+        info = {
+            "model_sha256": model_hash(self.model),
+            "target": self.config.target,
+            "met": met,
+            "form": self.pairs.heldout.form,
+            "loss": scaled.loss,
+            "raw_loss": raw.loss,
+            "accuracy": scaled.accuracy,
+            "full_loss": full.loss,
+            "full_accuracy": full.accuracy,
+            "full_scale": self.scale,
+            "validation_loss": best.validation_loss,
+            "nodes": len(best.nodes),
+            "edges": best.edges,
+            "total_nodes": len(self.nodes),
+            "penalty": best.penalty,
+            "spent": dict(self.spent),
+            "pairs_sha256": {
+                part.name: getattr(self.pairs, part.name).hash for part in dataclasses.fields(self.pairs)
+            },
+            "config": self.config.to_dict(),
+        }
+        circuit = Circuit(self.task.name, best.nodes, self.means, scale, info)
+        return PruneResult(
+            circuit=circuit,
+            met=met,
+            nodes=len(best.nodes),
+            edges=best.edges,
+            loss=scaled.loss,
+            raw_loss=raw.loss,
+            accuracy=scaled.accuracy,
+            full=full,
+            validation_loss=best.validation_loss,
+            forwards=dict(self.spent),
+        )
+
+
+class _frozen_weights:
+    """No gradient for the model's parameters inside the context."""
+
+    def __init__(self, model: SparseGPT) -> None:
+        self.before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+
+    def __enter__(self) -> None:
+        for parameter, _ in self.before:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter, wanted in self.before:
+            parameter.requires_grad_(wanted)

@@ -1,0 +1,28 @@
+"""Strings: which quotation mark is open, and whether the string is formatted."""
+
+from __future__ import annotations
+
+from sparsecircuits.tasks.template import template_task
+
+SINGLE_DOUBLE_QUOTE = template_task(
+    "single_double_quote",
+    "a string in a call closes as it was opened: ') or \")",
+    answer="<<'|\">>)\n",
+    templates={
+        "train": ("$f(<<'|\">>$w", "$f(<<'|\">>$w $t", "$a = $f(<<'|\">>$w $t"),
+        "validation": ("$a.$f(<<'|\">>$w", "$a.$f(<<'|\">>$w $t"),
+        "heldout": ("$a = $f(<<'|\">>$w", "$b = $a.$f(<<'|\">>$w $t", "$a.$b = $f(<<'|\">>$w $t"),
+    },
+)
+
+FSTRING_BRACE = template_task(
+    "fstring_brace",
+    'a brace follows in f"... but not in "...',
+    form="one_against_all",
+    answer='<< {$w}| $c>>")\n',
+    templates={
+        "train": ('$f(<<f|>>"$h $w', '$a = $f(<<f|>>"$h $w'),
+        "validation": ('$a.$f(<<f|>>"$h $w',),
+        "heldout": ('$b = $a.$f(<<f|>>"$h $w', '$a.$b = $f(<<f|>>"$h $w'),
+    },
+)

@@ -1,0 +1,129 @@
+"""Tasks as data: a template is one prompt with its differing places marked, ``<<left|right>>``.
+
+``"$f(<<'|\\">>$w"`` with the answer ``"<<'|\\">>)\\n"`` is the pair ``show('name`` → ``')`` and
+``show("name`` → ``")``. Slots such as ``$f`` are filled with words of the split's own pool
+(:mod:`sparsecircuits.data.idioms.names`), the same on both sides, no word twice. In front of it stand some
+*context* statements, equal on both sides, with other words, so that prompts are long enough to be unlike
+anything in the corpus and a circuit must cope with what came before.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+
+from sparsecircuits.data.idioms.names import SLOT, SLOTS, SPLITS, Pool, Split
+from sparsecircuits.errors import TaskError
+from sparsecircuits.tasks.pairs import Form, Task, TextPair
+
+Templates = Mapping[Split, Sequence[str]]
+
+_MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
+
+PLAIN_CONTEXTS: Templates = {
+    "train": ("$a = $b + $c\n", "$f($a, $b)\n", "$a = $f($b)\n"),
+    "validation": ("$a = $b - $c\n", "$a.$b = $c\n"),
+    "heldout": ("$a = $b * $c\n", "$a = $b.$f($c)\n", "$a.$f($b)\n"),
+}
+"""Statements that have nothing to do with any task."""
+
+
+def template_task(
+    name: str,
+    about: str,
+    *,
+    answer: str,
+    templates: Templates,
+    form: Form = "contrast",
+    contexts: Templates = PLAIN_CONTEXTS,
+    context_counts: Sequence[int] = (1, 2),
+    slots: Mapping[str, Pool] = SLOTS,
+    same_last: bool = True,
+) -> Task:
+    """A task from templates.
+
+    Args:
+        name, about, form, same_last: as in :class:`Task`.
+        answer: what follows each prompt, with its own marks and slots.
+        templates: for every split the prompts; at least one holds a mark.
+        contexts: for every split the statements that may stand in front.
+        context_counts: how many of them, each equally likely.
+        slots: which pool fills which slot.
+
+    Raises:
+        TaskError: a split without templates, a template without a mark, an unknown slot, or a pool too small.
+
+    >>> task = template_task(
+    ...     "quotes", "how was the string opened?", answer="<<'|\\">>)\\n", context_counts=(0,),
+    ...     templates=dict.fromkeys(("train", "validation", "heldout"), ("print(<<'|\\">>hello",)),
+    ... )
+    >>> task.texts("train", 1)[0].right_answer
+    '")\\n'
+    """
+    for split in SPLITS:
+        if not templates.get(split):
+            raise TaskError(f"task {name}: no templates for the split {split!r}")
+        for template in templates[split]:
+            if not _MARK.search(template):
+                raise TaskError(
+                    f"task {name}: template {template!r} marks no difference, as in <<left|right>>"
+                )
+            _check_slots(name, template + answer, slots, split)
+        if any(context_counts):
+            if not contexts.get(split):
+                raise TaskError(f"task {name}: no contexts for the split {split!r}")
+            for context in contexts[split]:
+                _check_slots(name, context, slots, split)
+
+    def generate(rng: random.Random, split: Split) -> TextPair:
+        template = rng.choice(templates[split])
+        taken: set[str] = set()
+        values = _draw(rng, template + answer, slots, split, taken)
+        context = ""
+        for _ in range(rng.choice(context_counts)):
+            line = rng.choice(contexts[split])
+            context += fill(line, _draw(rng, line, slots, split, set(taken)))
+        prompt, follows = context + fill(template, values), fill(answer, values)
+        return TextPair(_side(prompt, 1), _side(prompt, 2), _side(follows, 1), _side(follows, 2), template)
+
+    return Task(name, about, form, generate, same_last)
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put the words into the slots."""
+    return SLOT.sub(lambda match: values[match[1]], template)
+
+
+def _side(marked: str, side: int) -> str:
+    return _MARK.sub(lambda match: match[side], marked)
+
+
+def _draw(
+    rng: random.Random, template: str, slots: Mapping[str, Pool], split: Split, taken: set[str]
+) -> dict[str, str]:
+    """A word for every slot, none that is taken as long as the pool has others; marks all as taken."""
+    values: dict[str, str] = {}
+    for slot in dict.fromkeys(SLOT.findall(template)):
+        pool = slots[slot][split]
+        word = rng.choice(
+            [word for word in pool if word not in taken] or [w for w in pool if w not in values.values()]
+        )
+        taken.add(word)
+        values[slot] = word
+    return values
+
+
+def _check_slots(name: str, template: str, slots: Mapping[str, Pool], split: Split) -> None:
+    needed: dict[tuple[str, ...], set[str]] = {}
+    for slot in SLOT.findall(template):
+        if slot not in slots:
+            raise TaskError(
+                f"task {name}: unknown slot ${slot} in {template!r}; known: {' '.join(sorted(slots))}"
+            )
+        needed.setdefault(tuple(slots[slot][split]), set()).add(slot)
+    for pool, used in needed.items():
+        if len(used) > len(pool):
+            raise TaskError(
+                f"task {name}: {template!r} needs {len(used)} different words of the pool {pool} ({split})"
+            )

@@ -1,0 +1,8 @@
+"""Sparse training: schedules, projection, optimizer, the loop, run folders."""
+
+from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.loop import Progress, TrainResult, train
+from sparsecircuits.train.run import Run, RunConfig, load_run
+
+__all__ = ["Progress", "Run", "RunConfig", "TrainConfig", "TrainResult", "evaluate", "load_run", "train"]

@@ -1,0 +1,89 @@
+"""How to train: the recipe of Gao et al. 2025, §2.1 and §A.2, one field a knob, each with its source.
+
+Where the paper and the authors' script differ, the field's text gives both and says which is the
+default here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """Sparse training. ``density = 1`` trains the dense twin by the same code."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    rows: int = 16
+    """Sequences in a batch, each n_ctx tokens long (paper: 512 x 256 tokens)."""
+    seed: int = 0
+    """Seed of the initial weights and of the batches."""
+
+    lr: float = 1.28e-2
+    """Base learning rate (script: 1.28e-2 at expansion 4; the paper sweeps it in every experiment)."""
+    warmup: float = 0.01
+    """Share of the steps in which the rate rises linearly from 0 (§A.2; Figs 13, 14)."""
+    decay: Literal["linear", "constant"] = "linear"
+    """The rate after warm-up: linear to 0 at the last step (Fig 15), or constant."""
+    sharkfin: bool = True
+    """Multiply the rate by sqrt(target density / current density) (§A.2; Fig 25: annealing needs it)."""
+    beta1: float = 0.9
+    """Adam's first decay rate."""
+    beta2: float = 0.95
+    """Adam's second decay rate (Fig 28)."""
+    eps: float = 0.1
+    """Adam's epsilon, far above the usual (§A.2; Fig 30 sweeps it)."""
+    weight_decay: float = 0.1
+    """Decoupled decay of every matrix but the bigram table, after the projection (script's order)."""
+    grad_rms: Literal["normalise", "clip", "none"] = "normalise"
+    """Script: always divide gradients by their RMS over all parameters + 1e-5 (default); paper: only
+    where it exceeds 1 ("clip"; Fig 16: essential for stability)."""
+
+    density: float = 1 / 32
+    """Share of nonzero entries of each attention and MLP matrix at the end (script: min(1, p / e²))."""
+    embed_density: float | None = None
+    """The same for embedding, unembedding and additive positions; None: as density (paper; the script
+    has p / e, so e times as dense)."""
+    floor: int = 4
+    """Least number of nonzero weights of a neuron or attention channel (§A.2, Fig 22); 0: none."""
+    anneal_start: float = 0.01
+    """Share of the steps before which everything is dense."""
+    anneal_stop: float = 0.5
+    """Share of the steps after which density is at its target (0.8 for the paper's largest; Fig 24)."""
+    embed_schedule: Literal["linear", "late"] = "linear"
+    """linear: from 1 to the target like the matrices (script, Fig 21); late: the paper's bug, in which
+    embeddings stay dense until the matrices' density has fallen to density / embed_density."""
+
+    bigram_init: Literal["counts", "uniform"] = "counts"
+    """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""
+    eval_every: int = 200
+    """Steps between validations on eval_tokens / 8 tokens; the last step validates on all."""
+    eval_tokens: int = 65_536
+    """Tokens of the final validation."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+
+    def validate(self) -> None:
+        for name in ("steps", "rows", "eval_every", "eval_tokens", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("density", "embed_density"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ConfigError(f"TrainConfig.{name} is {value}; it must be in (0, 1]")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"TrainConfig.warmup is {self.warmup}; it must be in [0, 1)")
+        if not 0 <= self.anneal_start <= self.anneal_stop <= 1:
+            raise ConfigError(
+                f"TrainConfig.anneal_start = {self.anneal_start} and anneal_stop = {self.anneal_stop}: "
+                f"needed is 0 <= start <= stop <= 1"
+            )
+        if self.floor < 0 or self.lr <= 0 or self.eps <= 0:
+            raise ConfigError("TrainConfig: floor must not be negative, lr and eps must be positive")

@@ -1,0 +1,40 @@
+"""Validation loss: nats per token over the validation split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sparsecircuits.data.batches import sequential_batches
+from sparsecircuits.errors import DataError
+from sparsecircuits.model import SparseGPT
+
+
+@torch.no_grad()
+def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, rows: int = 32) -> float:
+    """Mean next-token loss of ``model`` over consecutive windows of ``n_ctx`` tokens.
+
+    Args:
+        model: any model.
+        tokens: [count] token ids, such as ``corpus.val``.
+        limit: stop after about so many predicted tokens (None: all).
+        rows: windows in a batch.
+
+    Returns:
+        Cross entropy in nats per token.
+
+    Raises:
+        DataError: fewer tokens than one window.
+    """
+    total, count = 0.0, 0
+    for window in sequential_batches(tokens, rows=rows, n_ctx=model.config.n_ctx):
+        if limit is not None and count >= limit:
+            break
+        logits = model(window[:, :-1])
+        target = window[:, 1:]
+        total += float(F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum"))
+        count += target.numel()
+    if count == 0:
+        raise DataError(f"{len(tokens)} tokens are fewer than one window of {model.config.n_ctx} + 1")
+    return total / count

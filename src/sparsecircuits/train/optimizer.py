@@ -1,0 +1,78 @@
+"""One optimizer step in the order of the authors' script (§A.2): gradients by their RMS, Adam, projection, decay."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.projection import project, sparse_matrices
+from sparsecircuits.train.schedules import densities_at, lr_at
+
+#: Added to the gradient's RMS before dividing by it (script).
+RMS_EPS = 1e-5
+
+
+class SparseOptimizer:
+    """Adam on dense gradients and moments, then the projection: a zeroed weight can come back."""
+
+    def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
+        self.config = config
+        self.names = [name for name, _ in model.named_parameters()]
+        self.parameters = list(model.parameters())
+        self.matrices = sparse_matrices(model, config.floor)
+        self.decayed = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.ndim == 2 and name != "bigram_table"
+        ]
+        self.adam = torch.optim.Adam(
+            self.parameters, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
+        )
+
+    def step(self, step: int) -> float:
+        """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised."""
+        lr = lr_at(step, self.config)
+        rms = gradient_rms_(self.parameters, self.config.grad_rms)
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        project(self.matrices, densities_at(step, self.config))
+        with torch.no_grad():
+            torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
+        return rms
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Adam's moments and step counts as named tensors."""
+        tensors = {}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            for key, value in self.adam.state[parameter].items():
+                tensors[f"{name}/{key}"] = value
+        return tensors
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self.adam.state[parameter] = {key: tensors[f"{name}/{key}"] for key in keys}
+
+
+def gradient_rms_(parameters: list[nn.Parameter], mode: str) -> float:
+    """Scale all gradients by one factor, in place; returns their root mean square before.
+
+    ``normalise`` divides by (RMS + 1e-5) always, ``clip`` divides by the RMS where it exceeds 1,
+    ``none`` leaves them.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    count = sum(grad.numel() for grad in grads)
+    norm = torch.nn.utils.get_total_norm(grads)
+    rms = float(norm) / math.sqrt(count)
+    if mode == "normalise":
+        torch._foreach_div_(grads, rms + RMS_EPS)
+    elif mode == "clip" and rms > 1:
+        torch._foreach_div_(grads, rms)
+    return rms

@@ -1,0 +1,179 @@
+"""A run is a folder: config, metrics, checkpoints, the model, and what was found in it.
+
+::
+
+    runs/NAME/
+      run.json           the resolved config and where the corpus lies
+      tokenizer.json     so that the run understands text without its corpus
+      metrics.jsonl      one JSON object a line
+      checkpoints/       step_000200/ …, the latest two
+      model/             config.json, model.safetensors: the finished model
+      result.json        validation loss, density, tokens, seconds
+      circuits/          what pruning found
+
+Every command takes such a folder; nothing else is state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsecircuits.config import Config
+from sparsecircuits.data.shards import Corpus
+from sparsecircuits.data.tokenizer import Tokenizer
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.model import GPTConfig, SparseGPT
+from sparsecircuits.model.checkpoint import READERS, Reader, load_model, write_atomic
+from sparsecircuits.train.config import TrainConfig
+
+RUN_FILE = "run.json"
+RUN_FORMAT = "sparsecircuits.run"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """Everything that decides a run's result, beside its corpus."""
+
+    model: GPTConfig = GPTConfig()
+    """The model's shape."""
+    train: TrainConfig = TrainConfig()
+    """The recipe."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder."""
+
+    folder: Path
+    config: RunConfig
+    corpus_folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def circuits(self) -> Path:
+        return self.folder / "circuits"
+
+    @classmethod
+    def create(cls, folder: str | Path, config: RunConfig, corpus: Corpus) -> Run:
+        """Make the folder, or open it if it holds a run of the same config and corpus."""
+        folder = Path(folder)
+        if config.model.vocab_size != corpus.tokenizer.vocab_size:
+            raise ConfigError(
+                f"the model's vocab_size is {config.model.vocab_size}, the corpus' tokenizer has "
+                f"{corpus.tokenizer.vocab_size} entries ({corpus.folder})"
+            )
+        header = {
+            "format": RUN_FORMAT,
+            "version": RUN_VERSION,
+            "corpus": os.path.relpath(corpus.folder, folder),
+            "tokenizer_sha256": corpus.tokenizer.hash,
+            "config": config.to_dict(),
+        }
+        path = folder / RUN_FILE
+        if path.exists():
+            found = cls.open(folder)
+            stored = _read_json(path)
+            if found.config != config or stored["tokenizer_sha256"] != corpus.tokenizer.hash:
+                raise ConfigError(
+                    f"{folder} holds a run with other settings ({_differences(found.config, config)}); "
+                    f"choose another name, or remove the folder"
+                )
+            return found
+        folder.mkdir(parents=True, exist_ok=True)
+        corpus.tokenizer.save(folder / "tokenizer.json")
+        write_atomic(path, (json.dumps(header, indent=2) + "\n").encode())
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open an existing run folder; anything else raises :class:`CheckpointError`."""
+        folder = Path(folder)
+        path = folder / RUN_FILE
+        if not path.is_file():
+            raise CheckpointError(f"{folder}: no run here: it holds no {RUN_FILE}")
+        data = _read_json(path)
+        if data.get("format") != RUN_FORMAT or data.get("version") != RUN_VERSION:
+            raise CheckpointError(f"{path}: not a run of this release (version {data.get('version')!r})")
+        try:
+            config = RunConfig.from_dict(data["config"], where=str(path))
+            corpus = (folder / data["corpus"]).resolve()
+        except (ConfigError, KeyError) as error:
+            raise CheckpointError(f"{path}: damaged: {error}") from error
+        return cls(folder, config, corpus)
+
+    def model(self) -> SparseGPT:
+        """The finished model, in evaluation mode."""
+        if not (self.folder / "model").is_dir():
+            raise CheckpointError(f"{self.folder}: training has not finished; run the same command again")
+        return load_model(self.folder / "model")
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        return Tokenizer.load(self.folder / "tokenizer.json")
+
+    def corpus(self) -> Corpus:
+        """The corpus that the run was trained on (it may have been moved: then :class:`DataError`)."""
+        return Corpus.open(self.corpus_folder)
+
+    def result(self) -> dict[str, Any] | None:
+        """What :meth:`finish` wrote, or None while training goes on."""
+        path = self.folder / "result.json"
+        return _read_json(path) if path.exists() else None
+
+    def finish(self, model: SparseGPT, result: dict[str, Any]) -> None:
+        """Write the model, then the result that marks the run as done."""
+        model.save_pretrained(self.folder / "model")
+        write_atomic(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+    def log(self, line: str) -> None:
+        """Append one JSON line of metrics."""
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics so far."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop what was logged after ``step``: a resumed run writes it again."""
+        kept = [json.dumps(row) for row in self.metrics() if row["step"] <= step]
+        write_atomic(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run folder: ``run = load_run("runs/demo/sparse"); model = run.model()``."""
+    return Run.open(folder)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: expected a JSON object")
+    return data
+
+
+def _differences(old: RunConfig, new: RunConfig) -> str:
+    rows = []
+    for part in ("model", "train"):
+        before, after = old.to_dict()[part], new.to_dict()[part]
+        rows += [f"{part}.{key}: {before[key]!r} there, {after[key]!r} here" for key in after if before[key] != after[key]]
+    return "; ".join(rows[:5]) or "another tokenizer"
+
+
+READERS.insert(0, Reader(lambda path: (path / RUN_FILE).is_file(), lambda path: Run.open(path).model()))

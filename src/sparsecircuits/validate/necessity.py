@@ -1,0 +1,125 @@
+"""Necessity: delete only the circuit from the full model, and the task should be lost (Fig 32).
+
+Deleted nodes are frozen to their means, everything else stays live. Accuracy near one half means
+that the model cannot do the task without the circuit. Loss and accuracy are given raw and after
+refitting scale *and* candidate bias of the ablated model on the train split: there the refit works
+against the claim, so it is allowed everything. Beside it stand random circuits of equal profile:
+the same number of nodes at each site, drawn from the nodes that are active on the task's prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsecircuits.circuit import Circuit
+from sparsecircuits.model import Node, SiteName, SparseGPT, record
+from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
+from sparsecircuits.tasks.pairs import TokenPairs
+
+#: Accuracies between these, raw and refitted, count as "the task is lost".
+CHANCE = (0.40, 0.60)
+
+
+@dataclass(frozen=True)
+class Necessity:
+    """What is left of a task without its circuit, on held-out pairs.
+
+    Attributes:
+        accuracy, loss: of the full model without the circuit, raw.
+        refitted_accuracy, refitted_loss: after refitting scale and candidate bias on the train split.
+        full_loss: of the full model, raw.
+        random_loss: mean over random circuits, deleted likewise, raw.
+        random_worst: the largest of them.
+        draws: how many random circuits.
+    """
+
+    accuracy: float
+    loss: float
+    refitted_accuracy: float
+    refitted_loss: float
+    full_loss: float
+    random_loss: float
+    random_worst: float
+    draws: int
+
+    @property
+    def necessary(self) -> bool:
+        """Whether the task is lost without the circuit; if not, the circuit is *redundant*."""
+        low, high = CHANCE
+        return low <= self.accuracy <= high and low <= self.refitted_accuracy <= high
+
+    @property
+    def random_change(self) -> float:
+        """How much deleting a random circuit raises the loss, in nats."""
+        return self.random_loss - self.full_loss
+
+
+@torch.no_grad()
+def necessity(
+    model: SparseGPT,
+    circuit: Circuit,
+    train: TokenPairs,
+    heldout: TokenPairs,
+    *,
+    draws: int = 20,
+    draw_pairs: int = 128,
+    seed: int = 0,
+) -> Necessity:
+    """Measure :class:`Necessity`.
+
+    Args:
+        model: the full model.
+        circuit: what is deleted from it.
+        train: pairs on which the ablated model is refitted.
+        heldout: pairs on which everything is measured.
+        draws: random circuits.
+        draw_pairs: random circuits are measured on so many held-out pairs, as is ``full_loss``.
+        seed: of the draws.
+    """
+    with circuit.removed(model):
+        train_logits, logits = pair_logits(model, train), pair_logits(model, heldout)
+    raw = score(logits, heldout)
+    refitted = score(logits, heldout, fit_scale_and_bias(train_logits, train))
+    some = heldout.rows(torch.arange(min(draw_pairs, len(heldout))))
+    full = score(pair_logits(model, some), some)
+    active = active_nodes(model, some)
+    generator = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in range(draws):
+        with random_circuit(circuit, active, generator).removed(model):
+            losses.append(score(pair_logits(model, some), some).loss)
+    return Necessity(
+        accuracy=raw.accuracy,
+        loss=raw.loss,
+        refitted_accuracy=refitted.accuracy,
+        refitted_loss=refitted.loss,
+        full_loss=full.loss,
+        random_loss=sum(losses) / len(losses),
+        random_worst=max(losses),
+        draws=draws,
+    )
+
+
+@torch.no_grad()
+def active_nodes(model: SparseGPT, pairs: TokenPairs) -> dict[str, Tensor]:
+    """Site name -> indices of nodes that are nonzero at some token of some prompt (padding aside)."""
+    names = [str(site) for site in model.config.site_names()]
+    with record(model, names) as cache:
+        model(pairs.tokens)
+    real = torch.arange(pairs.tokens.shape[1]) <= pairs.last[:, None]
+    return {name: torch.nonzero((cache[name][real] != 0).any(0)).flatten() for name in names}
+
+
+def random_circuit(circuit: Circuit, active: dict[str, Tensor], generator: torch.Generator) -> Circuit:
+    """As many nodes at each site as ``circuit`` has, drawn from ``active``, the circuit's own among them."""
+    counts: dict[str, int] = {}
+    for node in circuit.nodes:
+        counts[str(node.at)] = counts.get(str(node.at), 0) + 1
+    drawn = []
+    for name, count in sorted(counts.items()):
+        order = torch.randperm(len(active[name]), generator=generator)[:count]
+        drawn += [Node(SiteName.parse(name), index) for index in active[name][order].tolist()]
+    return circuit.keeping(drawn)

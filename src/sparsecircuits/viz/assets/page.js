@@ -1,0 +1,110 @@
+// The start: read the document, keep the state (which circuit, which node), follow the address.
+
+const data = JSON.parse(byId("document").textContent);
+const READS = { format: "sparsecircuits.page", version: 1 };
+const state = { circuit: null, node: null, graph: null };
+
+// Circuit ids and node names may hold anything; each part of the address is escaped by itself.
+function address(id, node) {
+  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/");
+}
+
+// The circuit and node that an address names; an unknown one falls back to the first circuit.
+function resolve(hash) {
+  let wanted;
+  try { wanted = decodeURIComponent(hash.replace(/^#/, "")); } catch { wanted = ""; }
+  const fits = data.circuits.filter((c) => wanted === c.id || wanted.startsWith(`${c.id}/`));
+  const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
+  if (!circuit) return { circuit: data.circuits[0] || null, node: null };
+  const name = wanted.slice(circuit.id.length + 1);
+  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null };
+}
+
+function choose(name, focus = false) {
+  state.node = name;
+  const node = state.circuit.nodes.find((n) => n.name === name) || null;
+  state.graph.select(name, focus);
+  renderPanel(state.circuit, node, choose);
+  renderPrompts(state.circuit, node);
+  remember(address(state.circuit.id, name));
+}
+
+function showCircuit(circuit) {
+  state.circuit = circuit;
+  state.graph = new Graph(circuit, choose);
+  show("graph", state.graph.element);
+  byId("graph").scrollLeft = 0;
+  renderChooser(circuit);
+  renderFacts(circuit);
+  renderLegend(circuit);
+}
+
+function remember(hash) {
+  // Frames without an address of their own (a notebook's) may refuse; the page works without.
+  try { history.replaceState(null, "", hash); } catch { /* no deep links there */ }
+}
+
+function renderChooser(circuit) {
+  const tasks = [...new Set(data.circuits.map((c) => c.task))];
+  const go = (id) => { location.hash = address(id); };
+  const select = el("select", { id: "task", onchange: (event) => {
+    const task = tasks[event.target.selectedIndex];
+    go((data.circuits.find((c) => c.task === task && c.model === circuit.model) || data.circuits.find((c) => c.task === task)).id);
+  } }, tasks.map((task) => el("option", { selected: task === circuit.task }, words(task))));
+  const models = data.circuits.filter((c) => c.task === circuit.task);
+  show("chooser",
+    el("label", {}, el("span", {}, "Circuit for"), select),
+    el("div", { class: "segments", role: "group", "aria-label": "Model" }, models.map((c) =>
+      el("a", { href: address(c.id), "aria-current": c === circuit ? "true" : null }, data.models[c.model].label))));
+}
+
+function follow() {
+  const { circuit, node } = resolve(location.hash);
+  if (!circuit) return;
+  if (circuit !== state.circuit) showCircuit(circuit);
+  choose(node);
+}
+
+function setUpTheme() {
+  const root = document.documentElement, button = byId("theme");
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
+  label();
+}
+
+// On paper nothing can be unfolded, so everything is; afterwards the folds close again.
+function setUpPrint() {
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const fold of opened) fold.open = true;
+  });
+  addEventListener("afterprint", () => { for (const fold of opened) fold.open = false; });
+}
+
+function start() {
+  setUpTheme();
+  if (data.format !== READS.format || data.version !== READS.version) {
+    byId("title").textContent = "This page cannot show its document";
+    byId("notice").textContent = `It holds ${String(data.format)} version ${String(data.version)}; this page reads ${READS.format} version ${READS.version}. Write the page again with the version of sparsecircuits that made the document.`;
+    byId("notice").hidden = false;
+    return;
+  }
+  document.title = data.title;
+  byId("title").textContent = data.title;
+  byId("content").hidden = false;
+  byId("foot").textContent = `Made by sparsecircuits · page format ${data.version} · this file needs no network`;
+  renderSummary(data);
+  if (!data.circuits.length) {
+    show("explorer", el("p", { class: "notice" }, "No circuit was found, so there is none to show."));
+    return;
+  }
+  byId("graph").addEventListener("scroll", () => state.graph.pinLabels(byId("graph").scrollLeft));
+  addEventListener("hashchange", follow);
+  setUpPrint();
+  follow();
+}
+
+start();

@@ -1,0 +1,89 @@
+"""Document -> one self-contained HTML file.
+
+The file holds the template, one style, one script and the document as JSON. It asks for nothing: the
+content security policy forbids every load and names the hashes of its own style and script.
+
+What keeps foreign text (tokens, titles) from breaking out:
+
+1. the JSON is ASCII, with ``<``, ``>`` and ``&`` escaped, so that it holds no tag and no U+2028;
+2. the script writes text with ``textContent`` only;
+3. were that to fail, the policy runs no script but ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import html
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sparsecircuits.viz.layout import lay_out
+from sparsecircuits.viz.schema import check_document
+
+# Joined in this order into one script: helpers first, the start last.
+_SCRIPTS = ("dom.js", "summary.js", "graph.js", "panel.js", "prompts.js", "page.js")
+
+
+def render_page(data: dict[str, Any]) -> str:
+    """The page as one string of HTML.
+
+    Args:
+        data: a document as ``schema.json`` describes it. It is not changed; layouts are added to a copy.
+
+    Raises:
+        PageError: the document does not fit the schema; the message says where.
+    """
+    check_document(data)
+    document = copy.copy(data)
+    document["circuits"] = [{**circuit, "layout": lay_out(circuit).to_dict()} for circuit in data["circuits"]]
+    style = _asset("page.css")
+    script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
+    parts = {
+        "policy": content_policy(style, script),
+        "title": html.escape(data["title"]).encode("utf-8", "replace").decode("utf-8"),
+        "style": style,
+        "document": embed_json(document),
+        "script": script,
+    }
+    # One pass over the template alone, so that no part can hold a placeholder of another.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+
+
+def write_page(data: dict[str, Any], path: Path) -> None:
+    """Write :func:`render_page` to ``path``, making its folder if need be."""
+    content = render_page(data).encode("utf-8")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def embed_json(value: Any) -> str:
+    """JSON that is safe inside a ``<script>`` element: pure ASCII without ``<``, ``>`` or ``&``.
+
+    >>> embed_json("</script>")
+    '"\\\\u003c/script\\\\u003e"'
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def content_policy(style: str, script: str) -> str:
+    """The policy that allows this style and this script and nothing else."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    text = resources.files("sparsecircuits.viz").joinpath("assets", name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")  # browsers hash after this normalisation
