@@ -10,6 +10,8 @@ import math
 import random
 from typing import Any
 
+from sparsecircuits.model import SITES
+
 EOT = "<|endoftext|>"
 
 
@@ -180,16 +182,6 @@ def _sample(pair, side, tokens, differs, answer, other, nodes, at, sign) -> dict
 def random_circuit(model: str, task: str, n_nodes: int, n_edges: int, seed: int = 0) -> dict[str, Any]:
     """A two-layer circuit with about so many nodes and edges, every edge between sites that may join."""
     rng = random.Random(seed)
-    sites = [
-        "attn.act_in",
-        "attn.q",
-        "attn.k",
-        "attn.v",
-        "attn.resid_delta",
-        "mlp.act_in",
-        "mlp.post_act",
-        "mlp.resid_delta",
-    ]
     pairs = [
         ("attn.act_in", "attn.q"),
         ("attn.act_in", "attn.k"),
@@ -205,7 +197,7 @@ def random_circuit(model: str, task: str, n_nodes: int, n_edges: int, seed: int 
 
     names: dict[str, dict[str, Any]] = {}
     while len(names) < n_nodes:
-        layer, site = rng.randrange(2), rng.choice(sites)
+        layer, site = rng.randrange(2), rng.choice(SITES)
         index = rng.randrange(512 if site == "mlp.post_act" else 128)
         name = f"{layer}.{site}.{index}"
         head = index // 16 if site in ("attn.q", "attn.k", "attn.v") else None

@@ -7,6 +7,7 @@ never changes; :meth:`Circuit.without` and friends return edited copies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model import Node, SparseGPT, intervene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Circuit:
     """What pruning returns, and validation and the viewer take.
 
@@ -30,6 +31,10 @@ class Circuit:
         frozen: site name -> [width] the value that each deleted node there is held at.
         scale: positive factor on the logits, fitted on the training split.
         info: where it comes from and how well it does: model hash, target, losses, settings, seeds.
+
+    Raises:
+        ConfigError: a scale that is not a positive number.
+        CheckpointError: a node whose site has no frozen values, or fewer nodes.
     """
 
     task: str
@@ -39,14 +44,10 @@ class Circuit:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise ConfigError(f"a circuit's scale is positive, got {self.scale}")
+        if not 0 < self.scale < math.inf:
+            raise ConfigError(f"a circuit's scale is a positive number, got {self.scale}")
         for node in self.nodes:
-            if str(node.at) not in self.frozen:
-                raise CheckpointError(f"circuit for {self.task}: no frozen values for site {node.at}")
-            width = self.frozen[str(node.at)].numel()
-            if node.index >= width:
-                raise CheckpointError(f"circuit for {self.task}: {node} does not exist, its site has {width}")
+            self._require(node)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -100,9 +101,17 @@ class Circuit:
 
     def with_frozen(self, node: Node, value: float) -> Self:
         """A copy without ``node``, which is held at ``value`` instead of its mean."""
+        self._require(node)
         values = self.frozen[str(node.at)].clone()
         values[node.index] = value
         return replace(self, nodes=self.nodes - {node}, frozen={**self.frozen, str(node.at): values})
+
+    def _require(self, node: Node) -> None:
+        if str(node.at) not in self.frozen:
+            raise CheckpointError(f"circuit for {self.task}: no frozen values for site {node.at}")
+        width = self.frozen[str(node.at)].numel()
+        if not 0 <= node.index < width:
+            raise CheckpointError(f"circuit for {self.task}: {node} does not exist, its site has {width}")
 
     def describe(self) -> str:
         """A few lines for people: size by site, calibration, losses."""
@@ -130,18 +139,22 @@ def freeze(model: SparseGPT, keep: Mapping[str, Tensor], frozen: Mapping[str, Te
     for site in model.config.site_names():
         name, width = str(site), model.config.width(site.site)
         for what, table in (("mask", keep), ("frozen values", frozen)):
-            if name not in table:
-                raise CheckpointError(f"no {what} for site {name}")
-            if table[name].shape != (width,):
-                raise CheckpointError(
-                    f"{what} of site {name}: shape {tuple(table[name].shape)}, expected ({width},)"
-                )
+            require_vector(table, name, width, what)
         changes[name] = _Freeze(keep[name], frozen[name])
     unknown = set(keep) - set(changes)
     if unknown:
         raise CheckpointError(f"the model has no site {sorted(unknown)[0]}")
     with intervene(model, changes):
         yield
+
+
+def require_vector(table: Mapping[str, Tensor], name: str, width: int, what: str) -> Tensor:
+    """``table[name]``, if it is a vector of ``width`` entries; else :class:`CheckpointError`."""
+    if name not in table:
+        raise CheckpointError(f"no {what} for site {name}")
+    if table[name].shape != (width,):
+        raise CheckpointError(f"{what} of site {name}: shape {tuple(table[name].shape)}, expected ({width},)")
+    return table[name]
 
 
 class _Freeze:

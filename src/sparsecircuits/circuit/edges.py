@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.model import Node, SiteName, SparseGPT
+from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.sites import READS, WRITES
 
 
@@ -50,6 +51,7 @@ def edge_blocks(model: SparseGPT) -> list[EdgeBlock]:
     """All weight blocks that carry edges, in forward order; each ``weight`` is [target, source]."""
     blocks = []
     for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         at = {site: SiteName(layer, site) for site in ("attn.act_in", "attn.v", "attn.resid_delta")}
         parts = block.attn.c_attn.weight.detach().chunk(3, dim=0)
         for site, weight in zip(("attn.q", "attn.k", "attn.v"), parts, strict=True):

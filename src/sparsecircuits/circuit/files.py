@@ -63,7 +63,11 @@ def load_circuit(folder: str | Path) -> Circuit:
         raise CheckpointError(f"{values}: missing")
     if _sha256(values) != expected:
         raise CheckpointError(f"{values}: its content does not match the hash in {path.name}")
-    return Circuit(task, nodes, load_tensors(values), scale, info)
+    frozen = load_tensors(values)
+    try:
+        return Circuit(task, nodes, frozen, scale, info)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def model_hash(model: SparseGPT) -> str:
@@ -71,7 +75,7 @@ def model_hash(model: SparseGPT) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

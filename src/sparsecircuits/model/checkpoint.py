@@ -111,7 +111,7 @@ def _load_saved(folder: Path) -> SparseGPT:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable config: {error}") from error
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{path}: not the config of a saved model (its \"format\" is not {FORMAT!r})")
+        raise CheckpointError(f'{path}: not the config of a saved model (its "format" is not {FORMAT!r})')
     version = data.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: format version {version}, this release reads {FORMAT_VERSION}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,7 @@ class GPTConfig(Config):
     """A learned logit per head in the softmax's denominator (Fig 18)."""
     bigram: bool | None = None
     """A dense vocab x vocab table whose row of the current token is added to the logits (Fig 24);
-    None: on up to 8192 entries."""
+    None: on up to 8192 entries; asked for above that, a warning says its bytes."""
     bias: bool = True
     """Biases in attention and MLP matrices."""
     init_std: float = 0.02
@@ -91,6 +92,15 @@ class GPTConfig(Config):
     def uses_bigram(self) -> bool:
         """Whether there is a bigram table."""
         return self.vocab_size <= BIGRAM_LIMIT if self.bigram is None else self.bigram
+
+    def warn_of_large_bigram(self) -> None:
+        """Say what a bigram table takes that was asked for above :data:`BIGRAM_LIMIT` entries."""
+        if self.bigram and self.vocab_size > BIGRAM_LIMIT:
+            warnings.warn(
+                f"the bigram table of {self.vocab_size} x {self.vocab_size} entries takes "
+                f"{4 * self.vocab_size**2:,} bytes in float32; bigram = False does without",
+                stacklevel=3,
+            )
 
     def width(self, site: str) -> int:
         """How many nodes a site has: its last dimension."""

@@ -118,6 +118,7 @@ class SparseGPT(nn.Module):
         self.transformer = nn.ModuleDict(parts)
         self.final_resid = Site(FINAL_SITE)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        config.warn_of_large_bigram()
         table = torch.zeros(config.vocab_size, config.vocab_size) if config.uses_bigram else None
         self.bigram_table = nn.Parameter(table) if table is not None else None
         self._init_weights(torch.Generator().manual_seed(seed))
@@ -154,7 +155,7 @@ class SparseGPT(nn.Module):
         x = self.transformer["wte"](tokens)
         position = None
         if self.config.positions != "none":
-            wpe = self.transformer["wpe"].weight[: tokens.shape[1]]
+            wpe = self.transformer.get_parameter("wpe.weight")[: tokens.shape[1]]
             if self.config.positions == "learned":
                 x = x + wpe
             else:
@@ -210,7 +211,7 @@ class SparseGPT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> SparseGPT:
-        """Read what :meth:`save_pretrained` wrote, or a run folder."""
+        """Read what :meth:`save_pretrained` wrote; once :mod:`sparsecircuits.train` is imported, also a run."""
         from sparsecircuits.model.checkpoint import load_model
 
         return load_model(source)

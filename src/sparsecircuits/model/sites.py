@@ -131,6 +131,10 @@ def _split(text: str) -> tuple[int, str, int | None]:
         raise ConfigError(f"{text!r} is not LAYER.SITE or LAYER.SITE.INDEX, such as 0.mlp.post_act.863")
     layer, site, index = match.groups()
     known = SITES if layer is not None else (FINAL_SITE,)
+    if site == FINAL_SITE and layer is not None:
+        raise ConfigError(f"{text!r}: {FINAL_SITE} has no layer")
+    if site in SITES and layer is None:
+        raise ConfigError(f"{text!r}: the layer is missing, as in 0.{text}")
     if site not in known:
         raise ConfigError(f"{text!r}: no site {site!r}; {near_misses(site, (*SITES, FINAL_SITE))}")
     return int(layer or 0), site, None if index is None else int(index)

@@ -22,7 +22,8 @@ def abs_topk(x: Tensor, k: int) -> Tensor:
 
     Returns:
         [..., dim]: ``x`` at exactly ``k`` places of each row and 0 elsewhere. Ties at the threshold
-        are broken by the lowest index.
+        are broken by the lowest index. NaN stays NaN and counts among the ``k``, so that it spreads and
+        is noticed.
 
     Raises:
         ValueError: ``k`` below 1.
@@ -72,4 +73,5 @@ def _kth_largest(size: Tensor, k: int) -> Tensor:
         # numpy's vectorised quickselect: five times as fast as torch.topk on rows of 128 to 512.
         place = size.shape[-1] - k
         return torch.from_numpy(np.partition(size.detach().numpy(), place, axis=-1)[..., place : place + 1])
-    return torch.topk(size, k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    largest = torch.topk(size, k, dim=-1, sorted=False).values
+    return torch.where(largest.isnan(), torch.inf, largest).amin(-1, keepdim=True)

@@ -30,7 +30,7 @@ def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) 
 
 
 def attention_weights(q: Tensor, k: Tensor, sink: Tensor | None = None) -> Tensor:
-    """The attention pattern [batch, head, pos (query), pos (key)]; with a sink its rows sum to less than 1."""
+    """The attention pattern [batch, head, pos (query), pos (key)]; with a sink a row sums to less than 1."""
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     n_query, n_key = scores.shape[-2:]
     future = torch.ones(n_query, n_key, dtype=torch.bool, device=q.device).triu(1 + n_key - n_query)

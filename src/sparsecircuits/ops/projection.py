@@ -7,6 +7,8 @@ largest entries, and what is left of the budget goes to the largest of the rest 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,7 @@ def keep_largest_(weight: Tensor, k: int, *, floor: int = 0, axis: int = -1) -> 
         raise ConfigError(f"cannot keep {k} weights")
     if k >= weight.numel():
         return weight
-    if k == 0:
+    if k == 0 and floor == 0:
         return weight.zero_()
     size = weight.abs()
     if floor > 0:
@@ -51,10 +53,10 @@ def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str
     neurons = shape[1 - axis % 2]
     needed = neurons * min(floor, shape[axis])
     if k < needed:
+        density = math.ceil(1e6 * needed / (shape[0] * shape[1])) / 1e6  # rounded up: it must be enough
         raise ConfigError(
             f"{name} of shape {shape[0]} x {shape[1]} may keep {k} weights, but {neurons} neurons with at "
-            f"least {floor} each need {needed}: raise the density to {needed / (shape[0] * shape[1]):.4f} "
-            f"or lower the floor"
+            f"least {floor} each need {needed}: raise the density to {density} or lower the floor"
         )
 
 

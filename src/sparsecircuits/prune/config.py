@@ -17,6 +17,9 @@ class PruneConfig(Config):
     penalties: tuple[float, ...] = (8.0, 28.0)
     """k_coef times the number of nodes, one mask run each; the smallest circuit that holds is kept.
     (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
+    adapt: float = 0.0
+    """Let each step multiply the penalty by 1 + adapt while the running loss is within the target, and
+    divide by it while it is not; 0 holds the penalty as in the paper."""
     steps: int = 100
     """Optimizer steps of a mask run."""
     pairs_per_step: int = 16

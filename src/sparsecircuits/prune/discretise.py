@@ -2,13 +2,13 @@
 
 Nodes are sorted by τ; the smallest prefix whose loss reaches the target is found by bisection,
 first among the nodes that the mask run kept, then, if those do not suffice, beyond them. The
-clean-up, our addition, does what the authors did by hand: it tries to remove nodes, in chunks and
-then singly, and keeps every removal that leaves the loss within the target.
+clean-up, our addition, does what the authors did by hand: it tries to remove nodes, several at once
+and then singly, and keeps every removal that leaves the loss within the target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -45,30 +45,44 @@ def bisect_size(ranked: Sequence[Node], start: int, reaches: Reaches, target: fl
     return frozenset(ranked[:high])
 
 
-def clean_up(nodes: frozenset[Node], order: Sequence[Node], reaches: Reaches, target: float) -> frozenset[Node]:
+def clean_up(
+    nodes: frozenset[Node],
+    estimate: Callable[[frozenset[Node]], Mapping[Node, float]],
+    reaches: Reaches,
+    target: float,
+) -> frozenset[Node]:
     """Remove what is not needed for the target.
+
+    The nodes that are estimated to matter least are tried first: a quarter of all at once, then half
+    as many for as long as the trial fails, down to single nodes. Estimates are made anew after every
+    success, so that a node whose stand-in has gone is not taken too.
 
     Args:
         nodes: the circuit.
-        order: its nodes, the least important first.
+        estimate: of a set of nodes, the rise in loss when each of them is removed.
         reaches: whether a set of nodes holds a target.
         target: in nats.
 
     Returns:
         A subset of ``nodes`` from which no single node can be taken without missing the target.
     """
-    size = max(1, len(nodes) // 8)
-    while True:
-        removed = False
-        candidates = [node for node in order if node in nodes]
-        for start in range(0, len(candidates), size):
-            smaller = nodes - frozenset(candidates[start : start + size])
-            if smaller != nodes and reaches(smaller, target):
-                nodes, removed = smaller, True
+    size = max(1, len(nodes) // 4)
+    while nodes:
+        rise = estimate(nodes)
+        order = sorted(nodes, key=lambda node: (rise[node], node))
+        size = min(size, len(order))
+        while size > 1 and not reaches(nodes - frozenset(order[:size]), target):
+            size //= 2
         if size > 1:
-            size = max(1, size // 2)
-        elif not removed:
+            nodes = nodes - frozenset(order[:size])
+            continue
+        for node in order:
+            if reaches(nodes - {node}, target):
+                nodes = nodes - {node}
+                break
+        else:
             return nodes
+    return nodes
 
 
 def ranking(nodes: Sequence[Node], tau: torch.Tensor) -> list[Node]:

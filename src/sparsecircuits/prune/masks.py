@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sparsecircuits.circuit.circuit import require_vector
 from sparsecircuits.model import GPTConfig, Node, SiteName, SparseGPT, intervene
 
 
@@ -68,9 +69,16 @@ class NodeMasks(nn.Module):
 
     @contextmanager
     def installed(self, model: SparseGPT, means: Mapping[str, Tensor]) -> Generator[Tensor]:
-        """Run ``model`` under the masks; yields the differentiable number of kept nodes."""
+        """Run ``model`` under the masks; yields the differentiable number of kept nodes.
+
+        Raises:
+            CheckpointError: a site without a mean, or of another width.
+        """
         hard = self.hard()
-        changes = {name: _Mix(keep, means[name]) for name, keep in self.by_site(hard).items()}
+        changes = {
+            name: Mix(keep, require_vector(means, name, keep.numel(), "mean"))
+            for name, keep in self.by_site(hard).items()
+        }
         with intervene(model, changes):
             yield hard.sum()
 
@@ -80,7 +88,7 @@ class NodeMasks(nn.Module):
         self.tau.clamp_(-1, 1)
 
 
-class _Mix:
+class Mix:
     """``mean + keep * (x - mean)``: [batch, pos, width] to the same, differentiable in ``keep``."""
 
     def __init__(self, keep: Tensor, mean: Tensor) -> None:

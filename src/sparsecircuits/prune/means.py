@@ -25,15 +25,17 @@ def pretraining_means(
     Returns:
         site name -> [width] float32.
     """
-    names = [str(site) for site in model.config.site_names()]
-    sums = {name: torch.zeros(model.config.width(name.split(".", 1)[1]), dtype=torch.float64) for name in names}
+    if count < 1:
+        raise ValueError(f"count is {count}; a mean needs at least one token")
+    sites = model.config.site_names()
+    sums = {str(at): torch.zeros(model.config.width(at.site), dtype=torch.float64) for at in sites}
     seen = step = 0
     while seen < count:
         window = batch(tokens, seed=seed, step=step, rows=rows, n_ctx=model.config.n_ctx)[:, :-1]
-        with record(model, names) as cache:
+        with record(model, sums) as cache:
             model(window)
-        for name in names:
-            sums[name] += cache[name].flatten(0, 1).double().sum(0)
+        for name, total in sums.items():
+            total += cache[name].flatten(0, 1).double().sum(0)
         seen += window.numel()
         step += 1
     return {name: (total / seen).float() for name, total in sums.items()}

@@ -74,10 +74,11 @@ def optimise_masks(
         generator=generator,
     )
     k_coef = penalty / masks.tau.numel()
+    running = config.target
     optimizer = torch.optim.AdamW(
         masks.parameters(), lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
-    loss, count = torch.zeros(()), masks.hard().sum()
+    loss = torch.zeros(())
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _rate(step, steps, config.warmup)
@@ -91,6 +92,8 @@ def optimise_masks(
         torch.nn.utils.clip_grad_norm_(masks.parameters(), 1.0)
         optimizer.step()
         masks.clamp_()
+        running = 0.9 * running + 0.1 * float(loss.detach())
+        k_coef *= 1 + config.adapt if running <= config.target else 1 / (1 + config.adapt)
         if watch is not None:
             watch(step + 1, float(loss.detach()), int(count))
     tau = masks.tau.detach().clone()

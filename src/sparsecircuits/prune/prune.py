@@ -30,6 +30,7 @@ from sparsecircuits.errors import PruneError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
+from sparsecircuits.prune.estimate import removal_estimates
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
@@ -153,7 +154,7 @@ class _Pruner:
         self.watch = watch or (lambda stage, done, of, loss: None)
         sites = model.config.site_names()
         self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
-        self.spent = {"mask_steps": 0, "evaluations": 0}
+        self.spent = {"mask_steps": 0, "evaluations": 0, "estimates": 0}
         self.scale = 1.0
 
     def run(self) -> PruneResult:
@@ -183,7 +184,7 @@ class _Pruner:
             if nodes is None:
                 break
             if self.config.cleanup:
-                nodes = clean_up(nodes, ranked[::-1], self._reaches, target)
+                nodes = clean_up(nodes, self._estimate, self._reaches, target)
             validation = self._loss(nodes, self.pairs.validation)
             candidate = _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
             if validation <= self.config.target:
@@ -234,6 +235,11 @@ class _Pruner:
                     return False
         self.watch("nodes", len(nodes), len(nodes), total / (2 * len(pairs)))
         return True
+
+    def _estimate(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
+        self.spent["estimates"] += 1
+        some = self.pairs.selection.rows(slice(0, CHUNK))
+        return removal_estimates(self.model, some, nodes, self.means, self.scale)
 
     def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
         """Loss of the circuit with ``nodes`` on ``pairs``, under the full model's scale."""

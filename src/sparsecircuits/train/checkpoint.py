@@ -48,7 +48,7 @@ def save_checkpoint(
     write_atomic(partial / _STATE, (json.dumps(state, indent=2) + "\n").encode())
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
-    for old in sorted(folder.glob("step_??????"))[:-KEEP]:
+    for old in _found(folder)[:-KEEP]:
         shutil.rmtree(old)
     return target
 
@@ -61,9 +61,8 @@ def latest_checkpoint(folder: Path, model: SparseGPT, optimizer: SparseOptimizer
     Raises:
         CheckpointError: there are checkpoints, and none is whole.
     """
-    found = sorted(folder.glob("step_??????"), reverse=True)
     problems = []
-    for path in found:
+    for path in reversed(_found(folder)):
         try:
             state = _verified(path)
             tensors = load_tensors(path / _OPTIMIZER)
@@ -77,6 +76,12 @@ def latest_checkpoint(folder: Path, model: SparseGPT, optimizer: SparseOptimizer
     if problems:
         raise CheckpointError(f"{folder}: no checkpoint is whole: " + "; ".join(problems))
     return TrainState(0, 0.0)
+
+
+def _found(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first; those half written are not among them."""
+    steps = {int(path.name[5:]): path for path in folder.glob("step_*") if path.name[5:].isdecimal()}
+    return [steps[step] for step in sorted(steps)]
 
 
 def _verified(path: Path) -> TrainState:

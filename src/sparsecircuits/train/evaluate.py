@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from sparsecircuits.data.batches import sequential_batches
-from sparsecircuits.errors import DataError
 from sparsecircuits.model import SparseGPT
 
 
@@ -18,7 +17,7 @@ def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, 
     Args:
         model: any model.
         tokens: [count] token ids, such as ``corpus.val``.
-        limit: stop after about so many predicted tokens (None: all).
+        limit: stop after about so many predicted tokens, but not before one batch (None: all).
         rows: windows in a batch.
 
     Returns:
@@ -29,12 +28,10 @@ def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, 
     """
     total, count = 0.0, 0
     for window in sequential_batches(tokens, rows=rows, n_ctx=model.config.n_ctx):
-        if limit is not None and count >= limit:
+        if limit is not None and count >= max(1, limit):
             break
         logits = model(window[:, :-1])
         target = window[:, 1:]
         total += float(F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum"))
         count += target.numel()
-    if count == 0:
-        raise DataError(f"{len(tokens)} tokens are fewer than one window of {model.config.n_ctx} + 1")
     return total / count

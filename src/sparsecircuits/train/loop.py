@@ -8,6 +8,7 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from sparsecircuits.train.schedules import densities_at, lr_at
 
 
 class TrainingDiverged(SparseCircuitsError, RuntimeError):
-    """The loss is no longer finite."""
+    """The loss or its gradients are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def train(
     Raises:
         ConfigError: a density below its floor; a folder that holds a run of another config.
         DataError: a corpus smaller than one context.
-        TrainingDiverged: the loss became NaN or infinite; the last checkpoint stays.
+        TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
     """
+    corpus.require_context(config.model.n_ctx)
+    model = SparseGPT(config.model, seed=config.train.seed)
+    check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
     run = Run.create(folder, config, corpus)
     if (done := run.result()) is not None:
         return TrainResult(**done)
-    model = SparseGPT(config.model, seed=config.train.seed)
-    check_feasible(model, config.train)
-    corpus.require_context(config.model.n_ctx)
     optimizer = SparseOptimizer(model, config.train)
     state = latest_checkpoint(run.checkpoints, model, optimizer)
     if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
@@ -129,13 +130,18 @@ def train_step(
     logits = model(tokens[:, :-1])
     loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
     value = float(loss.detach())
-    if not torch.isfinite(loss.detach()):
-        raise TrainingDiverged(
-            f"the loss at step {step} is {value}; lower the learning rate (now {config.train.lr}) and resume "
-            f"from the last checkpoint, or start anew"
-        )
+    _require_finite("the loss", value, step, config)
     loss.backward()
-    return value, optimizer.step(step)
+    rms = optimizer.step(step)
+    _require_finite("the gradients' RMS", rms, step, config)
+    return value, rms
+
+
+def _require_finite(what: str, value: float, step: int, config: RunConfig) -> None:
+    if not math.isfinite(value):
+        raise TrainingDiverged(
+            f"{what} at step {step} is {value}; start anew with a lower learning rate (now {config.train.lr})"
+        )
 
 
 def _tokens_per_step(config: RunConfig) -> int:

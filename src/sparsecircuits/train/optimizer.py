@@ -1,4 +1,7 @@
-"""One optimizer step in the order of the authors' script (§A.2): gradients by their RMS, Adam, projection, decay."""
+"""One optimizer step in the order of the authors' script (§A.2).
+
+Gradients divided by their RMS, Adam, projection, decoupled decay.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class SparseOptimizer:
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
         self.matrices = sparse_matrices(model, config.floor)
-        self.decayed = [
+        self.decayed: list[torch.Tensor] = [
             parameter
             for name, parameter in model.named_parameters()
             if parameter.ndim == 2 and name != "bigram_table"

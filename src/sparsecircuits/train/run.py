@@ -33,6 +33,8 @@ from sparsecircuits.train.config import TrainConfig
 RUN_FILE = "run.json"
 RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
+#: What in run.json tells one corpus from another, wherever they lie.
+_CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +81,14 @@ class Run:
             "version": RUN_VERSION,
             "corpus": os.path.relpath(corpus.folder, folder),
             "tokenizer_sha256": corpus.tokenizer.hash,
+            "tokens_sha256": corpus.manifest.files["train.bin"].sha256,
             "config": config.to_dict(),
         }
         path = folder / RUN_FILE
         if path.exists():
             found = cls.open(folder)
             stored = _read_json(path)
-            if found.config != config or stored["tokenizer_sha256"] != corpus.tokenizer.hash:
+            if found.config != config or any(stored.get(key) != header[key] for key in _CORPUS_KEYS):
                 raise ConfigError(
                     f"{folder} holds a run with other settings ({_differences(found.config, config)}); "
                     f"choose another name, or remove the folder"
@@ -145,7 +148,11 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics so far."""
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        # A kill in the middle of a write leaves a last line without its end; it does not count.
+        lines = path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def truncate_metrics(self, step: int) -> None:
         """Drop what was logged after ``step``: a resumed run writes it again."""
@@ -172,8 +179,12 @@ def _differences(old: RunConfig, new: RunConfig) -> str:
     rows = []
     for part in ("model", "train"):
         before, after = old.to_dict()[part], new.to_dict()[part]
-        rows += [f"{part}.{key}: {before[key]!r} there, {after[key]!r} here" for key in after if before[key] != after[key]]
-    return "; ".join(rows[:5]) or "another tokenizer"
+        rows += [
+            f"{part}.{key}: {before[key]!r} there, {after[key]!r} here"
+            for key in after
+            if before[key] != after[key]
+        ]
+    return "; ".join(rows[:5]) or "another corpus"
 
 
 READERS.insert(0, Reader(lambda path: (path / RUN_FILE).is_file(), lambda path: Run.open(path).model()))

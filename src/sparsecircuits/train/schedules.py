@@ -43,7 +43,7 @@ def lr_at(step: int, config: TrainConfig) -> float:
 
 def _anneal(step: int, config: TrainConfig, target: float) -> float:
     start, stop = config.anneal_start * config.steps, config.anneal_stop * config.steps
-    if step >= stop:
+    if step >= min(stop, config.steps - 1):  # the last step is exact, whatever anneal_stop
         return target
     if step <= start:
         return 1.0

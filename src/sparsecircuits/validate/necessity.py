@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import Node, SiteName, SparseGPT, record
-from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
 from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
 
 #: Accuracies between these, raw and refitted, count as "the task is lost".
 CHANCE = (0.40, 0.60)
@@ -114,7 +114,10 @@ def active_nodes(model: SparseGPT, pairs: TokenPairs) -> dict[str, Tensor]:
 
 
 def random_circuit(circuit: Circuit, active: dict[str, Tensor], generator: torch.Generator) -> Circuit:
-    """As many nodes at each site as ``circuit`` has, drawn from ``active``, the circuit's own among them."""
+    """As many nodes at each site as ``circuit`` has, drawn from ``active``, the circuit's own among them.
+
+    A site with fewer active nodes gives all of them.
+    """
     counts: dict[str, int] = {}
     for node in circuit.nodes:
         counts[str(node.at)] = counts.get(str(node.at), 0) + 1

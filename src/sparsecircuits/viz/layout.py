@@ -30,6 +30,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sparsecircuits.model import SITES
 from sparsecircuits.viz.labels import place_labels
 from sparsecircuits.viz.ordering import Vertex, order_rows, place_rows
 from sparsecircuits.viz.tokens import Chip, choose_chips, token_links
@@ -44,7 +45,8 @@ ROWS = {  # site row -> what its label says
     "mlp.post_act": "MLP neurons",
     "mlp.resid_delta": "MLP writes",
 }
-_QKV = {"attn.q": 0, "attn.k": 1, "attn.v": 2}
+QKV = tuple(site for site in SITES if site not in ROWS)
+"""The sites that share the row ``attn.qkv``, in the order in which a head's channels stand."""
 _MARGIN, _LABELS = 24.0, 165.0  # page margin; the column of row labels
 _MAX_NUMBERS = 26  # edges beyond that carry no printed weights
 
@@ -150,7 +152,7 @@ def lay_out(circuit: dict[str, Any]) -> Layout:
 def node_label(node: dict[str, Any]) -> str:
     """The short label in a node's pill: its index, after q, k or v at those sites."""
     letter = node["site"].removeprefix("attn.")
-    return f"{letter} {node['index']}" if node["site"] in _QKV else str(node["index"])
+    return f"{letter} {node['index']}" if node["site"] in QKV else str(node["index"])
 
 
 class _Drawing:
@@ -184,7 +186,8 @@ class _Drawing:
             group = str(node["head"]) if site == "attn.qkv" and node["head"] is not None else ""
             pill = max(38.0, 8.0 * len(node_label(node)) + 14)
             width = self.size.node_height if self.size.compact else pill
-            vertex = Vertex(node["name"], width, group, _QKV.get(node["site"], 0))
+            place = QKV.index(node["site"]) if node["site"] in QKV else 0
+            vertex = Vertex(node["name"], width, group, place)
             self._add(vertex, self.keys.index(f"{layer}.{site}"))
 
     def _route(self) -> tuple[dict[tuple[str, str], list[str]], list[list[str]]]:
@@ -285,7 +288,7 @@ def _chip_name(index: int) -> str:
 
 
 def _row_key(node: dict[str, Any]) -> tuple[int, str]:
-    return node["layer"], "attn.qkv" if node["site"] in _QKV else node["site"]
+    return node["layer"], "attn.qkv" if node["site"] in QKV else node["site"]
 
 
 def _row_rank(key: tuple[int, str]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any
 
 from sparsecircuits.errors import SparseCircuitsError
+from sparsecircuits.model import SITES
 
 FORMAT, VERSION = "sparsecircuits.page", 1
 
@@ -35,10 +36,11 @@ class PageError(SparseCircuitsError, ValueError):
 
 @functools.cache
 def load_schema() -> dict[str, Any]:
-    """The schema as plain data."""
-    return json.loads(
-        resources.files("sparsecircuits.viz").joinpath("schema.json").read_text(encoding="utf-8")
-    )
+    """The schema as plain data, with the names of the eight sites put in."""
+    text = resources.files("sparsecircuits.viz").joinpath("schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    schema["$defs"]["node"]["properties"]["site"]["enum"] = list(SITES)
+    return schema
 
 
 def check_document(document: Any) -> None:

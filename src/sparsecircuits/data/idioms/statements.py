@@ -119,7 +119,8 @@ HEADERS: Table = {
     "with": (
         24,
         (
-            "with open($q$w.txt$q) as $x:", "with open($q$w.csv$q) as $x:", "with open($q$w.csv$q) as $x:", "with open($q$w.txt$q) as $x:",
+            "with open($q$w.txt$q) as $x:", "with open($q$w.csv$q) as $x:",
+            "with open($q$w.csv$q) as $x:", "with open($q$w.txt$q) as $x:",
             "with open($q$r.txt$q, $qr$q) as $x:", "with open($q$r.csv$q, $qr$q) as $x:",
             "with open($q$o.csv$q, $qw$q) as $x:", "with open($q$o.txt$q, $qw$q) as $x:",
         ),

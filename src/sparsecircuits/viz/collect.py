@@ -1,0 +1,335 @@
+"""From models and circuits to the page's document (``schema.json``): the one file of ``viz`` that runs a model.
+
+For each circuit:
+
+1. its figures, as pruning stored them in ``circuit.info``, or measured here where they are missing or
+   belong to another number of nodes;
+2. each node's facts: frozen value, *effect* (rise of the circuit's scaled task loss on held-out pairs when
+   this node alone is removed from it), the prompts' tokens whose embedding writes the channel that it
+   reads, the logits that the channel which it writes moves;
+3. edges, and the residual stream between a write and every later read of its channel;
+4. a few held-out pairs with every node's activation, token by token, while the circuit is installed.
+
+>>> models = {"sparse": model_entry(model, label="sparse", val_loss=2.2, tokens=10**6)}    # doctest: +SKIP
+>>> entry = circuit_entry(model, tokenizer, circuit, task, model_name="sparse")            # doctest: +SKIP
+>>> write_page(page_document("My circuit", models, [entry]), "page.html")                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsecircuits.circuit import Circuit, count_edges, edges_between, model_hash, stream_links
+from sparsecircuits.circuit.edges import node_degrees
+from sparsecircuits.data.tokenizer import Tokenizer
+from sparsecircuits.errors import CheckpointError
+from sparsecircuits.model import Node, SparseGPT, record
+from sparsecircuits.model.sites import READS, WRITES
+from sparsecircuits.tasks import Task, TokenPairs, get_task, task_loss
+from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, score
+from sparsecircuits.train import Run
+from sparsecircuits.train.projection import measured_density
+from sparsecircuits.validate import Necessity
+from sparsecircuits.viz.layout import QKV
+from sparsecircuits.viz.page import write_page
+from sparsecircuits.viz.schema import FORMAT, VERSION, load_schema
+
+#: Tokens listed at a node that reads or writes the residual stream.
+TOKENS_LISTED = 8
+_MAX_TOKENS = 64
+_MEASURED = ("loss", "raw_loss", "accuracy", "full_loss", "edges")
+
+
+def page_document(
+    title: str,
+    models: Mapping[str, dict[str, Any]],
+    circuits: Iterable[dict[str, Any]],
+    summary: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole document, ready for :func:`~sparsecircuits.viz.page.write_page`.
+
+    Args:
+        title: heading of the page.
+        models: name -> :func:`model_entry`; every circuit names one of them.
+        circuits: from :func:`circuit_entry`, in the order in which they are listed.
+        summary: the demo's ``summary.json``, or None.
+    """
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": title,
+        "models": dict(models),
+        "summary": summary,
+        "circuits": list(circuits),
+    }
+
+
+def circuit_page(run: Run, circuits: Sequence[Circuit], path: str | Path, title: str | None = None) -> None:
+    """Write the page of some circuits of one run.
+
+    Raises:
+        CheckpointError: a circuit that was cut out of another model.
+        TaskError: a circuit for a task that does not exist.
+    """
+    model, tokenizer, result = run.model(), run.tokenizer(), run.result() or {}
+    found = model_hash(model)
+    for circuit in circuits:
+        if circuit.info.get("model_sha256", found) != found:
+            raise CheckpointError(f"{run.folder}: the circuit for {circuit.task} belongs to another model")
+    entries = [
+        circuit_entry(model, tokenizer, circuit, get_task(circuit.task), model_name=run.name)
+        for circuit in circuits
+    ]
+    entry = model_entry(model, label=run.name, val_loss=result["val_loss"], tokens=result["tokens"])
+    write_page(page_document(title or f"Circuits of {run.name}", {run.name: entry}, entries), Path(path))
+
+
+def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -> dict[str, Any]:
+    """A model's facts. Parameters are counted without the bigram table, which no circuit goes through.
+
+    Args:
+        model: trained.
+        label: what the page calls it.
+        val_loss: nats per token.
+        tokens: how many it was trained on.
+    """
+    config = model.config
+    counted = [tensor for name, tensor in model.named_parameters() if name != "bigram_table"]
+    return {
+        "label": label,
+        "n_layer": config.n_layer,
+        "d_model": config.d_model,
+        "d_mlp": config.mlp_width,
+        "n_head": config.heads,
+        "d_head": config.d_head,
+        "density": measured_density(model).matrices,
+        "val_loss": val_loss,
+        "tokens": tokens,
+        "nonzero": sum(int(torch.count_nonzero(tensor)) for tensor in counted),
+        "parameters": sum(tensor.numel() for tensor in counted),
+    }
+
+
+@torch.no_grad()
+def circuit_entry(
+    model: SparseGPT,
+    tokenizer: Tokenizer,
+    circuit: Circuit,
+    task: Task,
+    *,
+    model_name: str,
+    id: str | None = None,
+    samples: int = 6,
+    effect_pairs: int | None = 128,
+    necessity: Necessity | None = None,
+) -> dict[str, Any]:
+    """Everything that the page shows of one circuit.
+
+    Args:
+        model: the model that the circuit was cut out of.
+        tokenizer: the model's.
+        circuit: what is shown.
+        task: what it does.
+        model_name: the model's key in the document.
+        id: the circuit's key, used in links; None: ``MODEL/TASK``.
+        samples: held-out pairs that are shown with their activations.
+        effect_pairs: held-out pairs that effects are measured on, one forward over all of them for each
+            node; None: effects are left out.
+        necessity: None: what ``circuit.info["necessity"]`` holds, if anything.
+
+    Raises:
+        TaskError: the task does not fit the tokenizer.
+        CheckpointError: the circuit does not fit the model.
+    """
+    pairs = task.pairs(
+        tokenizer,
+        "heldout",
+        max(samples, effect_pairs or 128),
+        seed=_setting(circuit, "seed", 0),
+        max_tokens=min(_setting(circuit, "max_tokens", _MAX_TOKENS), model.config.n_ctx),
+    )
+    nodes = sorted(circuit.nodes)
+    degrees = node_degrees(model, nodes)
+    effects: dict[Node, float] = {}
+    if effect_pairs is not None:
+        effects = node_effects(model, circuit, pairs.rows(slice(0, effect_pairs)))
+    return {
+        "id": id or f"{model_name}/{task.name}",
+        "model": model_name,
+        "task": task.name,
+        "about": task.about,
+        "form": task.form,
+        "metrics": _metrics(model, circuit, pairs, necessity),
+        "nodes": [
+            {
+                "name": str(node),
+                "layer": node.layer,
+                "site": node.site,
+                "index": node.index,
+                "head": node.index // model.config.d_head if node.site in QKV else None,
+                "mean": float(circuit.frozen[str(node.at)][node.index]),
+                "effect": effects.get(node),
+                "edges_total": degrees[node],
+                "tokens_in": _tokens_in(model, tokenizer, node, pairs),
+                "logits_out": _logits_out(model, tokenizer, node, pairs),
+            }
+            for node in nodes
+        ],
+        "edges": [
+            {"source": str(edge.source), "target": str(edge.target), "weight": edge.weight}
+            for edge in edges_between(model, nodes)
+        ],
+        "stream": [
+            {"source": str(link.source), "target": str(link.target), "channel": link.source.index}
+            for link in stream_links(nodes)
+        ],
+        "samples": _samples(model, tokenizer, circuit, pairs.rows(slice(0, samples))),
+    }
+
+
+@torch.no_grad()
+def node_effects(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[Node, float]:
+    """How much the circuit's scaled loss on ``pairs`` rises, in nats, when one node is removed from it."""
+
+    def loss(some: Circuit) -> float:
+        with some.installed(model):
+            return score(pair_logits(model, pairs), pairs, Calibration(circuit.scale, 0.0)).loss
+
+    whole = loss(circuit)
+    return {node: loss(circuit.without([node])) - whole for node in sorted(circuit.nodes)}
+
+
+def _metrics(
+    model: SparseGPT, circuit: Circuit, pairs: TokenPairs, necessity: Necessity | None
+) -> dict[str, Any]:
+    info = circuit.info
+    if info.get("nodes") == len(circuit.nodes) and all(key in info for key in _MEASURED):
+        figures = {key: info[key] for key in _MEASURED}
+        count = _setting(circuit, "heldout_pairs", len(pairs))
+        needed = dataclasses.asdict(necessity) if necessity else info.get("necessity")
+        met = bool(info.get("met", figures["loss"] <= info.get("target", 0.15)))
+    else:  # made or edited by hand
+        figures, count = _measure(model, circuit, pairs), len(pairs)
+        needed = dataclasses.asdict(necessity) if necessity else None
+        met = figures["loss"] <= info.get("target", 0.15)
+    keys = load_schema()["$defs"]["necessity"]["required"]
+    return {
+        **figures,
+        "target": info.get("target", 0.15),
+        "met": met,
+        "scale": circuit.scale,
+        "nodes": len(circuit.nodes),
+        "heldout_pairs": count,
+        "necessity": {key: needed[key] for key in keys} if needed else None,
+    }
+
+
+def _measure(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[str, float | int]:
+    with circuit.installed(model):
+        logits = pair_logits(model, pairs)
+    scaled, raw = score(logits, pairs, Calibration(circuit.scale, 0.0)), score(logits, pairs)
+    full = pair_logits(model, pairs)
+    with torch.enable_grad():
+        scale = circuit.info.get("full_scale") or fit_scale(full, pairs)
+    return {
+        "loss": scaled.loss,
+        "raw_loss": raw.loss,
+        "accuracy": scaled.accuracy,
+        "full_loss": score(full, pairs, Calibration(scale, 0.0)).loss,
+        "edges": count_edges(model, circuit.nodes),
+    }
+
+
+def _tokens_in(
+    model: SparseGPT, tokenizer: Tokenizer, node: Node, pairs: TokenPairs
+) -> list[tuple[str, float]]:
+    """The prompts' tokens whose embedding has the largest entries in the channel that ``node`` reads."""
+    if node.site not in READS or node.index >= model.config.d_model:  # beyond: concatenated positions
+        return []
+    column = model.transformer["wte"].weight[:, node.index]
+    weights = {int(token): float(column[token]) for token in torch.unique(pairs.tokens[_real(pairs)])}
+    return _largest(tokenizer, weights)
+
+
+def _logits_out(
+    model: SparseGPT, tokenizer: Tokenizer, node: Node, pairs: TokenPairs
+) -> list[tuple[str, float]]:
+    """Unembedding weights of the channel that ``node`` writes: the candidates', then the largest."""
+    if node.site not in WRITES:
+        return []
+    column = model.lm_head.weight[:, node.index]
+    candidates = torch.unique(torch.cat([pairs.target, pairs.other])).tolist()
+    first = _largest(tokenizer, {token: float(column[token]) for token in candidates if token >= 0})
+    top = column.abs().topk(min(TOKENS_LISTED, len(column))).indices.tolist()
+    rest = _largest(tokenizer, {token: float(column[token]) for token in top if token not in candidates})
+    return [*first, *rest][:TOKENS_LISTED]
+
+
+def _largest(tokenizer: Tokenizer, weights: Mapping[int, float]) -> list[tuple[str, float]]:
+    ranked = sorted((token for token in weights if weights[token]), key=lambda token: -abs(weights[token]))
+    return [(tokenizer.text(token), weights[token]) for token in ranked[:TOKENS_LISTED]]
+
+
+def _samples(
+    model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, pairs: TokenPairs
+) -> list[dict[str, Any]]:
+    nodes = sorted(circuit.nodes)
+    with circuit.installed(model), record(model, {str(node.at) for node in nodes}) as cache:
+        logits = circuit.scale * model(pairs.tokens, pairs.last)
+    # exp(-loss) of a row is the probability of its answer, whichever the form of the task.
+    chance = (-task_loss(logits, pairs)).exp()
+    full_chance = (-task_loss(model(pairs.tokens, pairs.last), pairs)).exp()
+    found = []
+    for row in _by_pair(len(pairs)):
+        pair, side = row % len(pairs), "left" if row < len(pairs) else "right"
+        length = int(pairs.last[row]) + 1
+        other = int(pairs.other[row])
+        found.append(
+            {
+                "pair": pair,
+                "side": side,
+                "tokens": [tokenizer.text(token) for token in pairs.tokens[row, :length].tolist()],
+                "differs": torch.nonzero(pairs.marked[pair]).flatten().tolist(),
+                "answer": _answer(tokenizer, pairs, row),
+                "other": tokenizer.text(other) if other >= 0 else "",
+                "probability": float(chance[row]),
+                "full_probability": float(full_chance[row]),
+                "activations": {
+                    str(node): _rounded(cache[str(node.at)][row, :length, node.index]) for node in nodes
+                },
+            }
+        )
+    return found
+
+
+def _answer(tokenizer: Tokenizer, pairs: TokenPairs, row: int) -> str:
+    """The right next token; where any token but one is right, the one that the task's text goes on with."""
+    target = int(pairs.target[row])
+    if target >= 0:
+        return tokenizer.text(target)
+    text = pairs.texts[row % len(pairs)]
+    return tokenizer.text(tokenizer.encode(text.right + text.right_answer)[int(pairs.last[row])])
+
+
+def _by_pair(count: int) -> list[int]:
+    return [row for pair in range(count) for row in (pair, pair + count)]
+
+
+def _real(pairs: TokenPairs) -> Tensor:
+    """[rows, pos] where there is a prompt, and not padding behind it."""
+    return torch.arange(pairs.tokens.shape[1]) <= pairs.last[:, None]
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]
+
+
+def _setting(circuit: Circuit, key: str, default: int) -> int:
+    """A setting that the circuit was found with."""
+    return circuit.info.get("config", {}).get(key, default)

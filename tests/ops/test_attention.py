@@ -1,0 +1,85 @@
+"""Attention with a sink, against the formula written out on two tokens."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from sparsecircuits.ops import sink_attention
+from sparsecircuits.ops.attention import attention_weights
+
+
+def heads(rows: list[list[float]]) -> torch.Tensor:
+    """[pos, d_head] as one batch and one head."""
+    return torch.tensor(rows, dtype=torch.float64)[None, None]
+
+
+# d_head 4, so scores are q·k / 2: token 1 scores 1 with token 0 and 2 with itself; token 0 itself 0.5.
+Q = heads([[1.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
+K = heads([[1.0, 1.0, 0.0, 0.0], [9.0, 2.0, 0.0, 0.0]])
+V = heads([[1.0, 0.0, 0.0, 5.0], [0.0, 1.0, 0.0, 5.0]])
+
+
+def test_two_tokens_by_hand_with_a_sink():
+    sink = torch.tensor([math.log(3)], dtype=torch.float64)  # adds 3 to each denominator
+    first = math.exp(0.5) / (3 + math.exp(0.5))
+    total = 3 + math.exp(1) + math.exp(2)
+    a, b = math.exp(1) / total, math.exp(2) / total
+    expected = [[first, 0, 0, 5 * first], [a, b, 0, 5 * (a + b)]]
+    torch.testing.assert_close(sink_attention(Q, K, V, sink), heads(expected), atol=1e-15, rtol=0)
+    torch.testing.assert_close(
+        attention_weights(Q, K, sink), heads([[first, 0.0], [a, b]]), atol=1e-15, rtol=0
+    )
+
+
+def test_two_tokens_by_hand_without_a_sink():
+    a, b = 1 / (1 + math.e), math.e / (1 + math.e)
+    expected = heads([[1.0, 0.0, 0.0, 5.0], [a, b, 0.0, 5.0]])
+    torch.testing.assert_close(sink_attention(Q, K, V), expected, atol=1e-15, rtol=0)
+    torch.testing.assert_close(attention_weights(Q, K), heads([[1.0, 0.0], [a, b]]), atol=1e-15, rtol=0)
+
+
+@pytest.fixture
+def qkv() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
+
+
+def test_a_sink_of_minus_infinity_is_no_sink(qkv: list[torch.Tensor]):
+    sink = torch.full((3,), -torch.inf, dtype=torch.float64)
+    torch.testing.assert_close(sink_attention(*qkv, sink), sink_attention(*qkv), atol=1e-14, rtol=0)
+
+
+def test_each_head_has_its_own_sink(qkv: list[torch.Tensor]):
+    sink = torch.tensor([-torch.inf, 0.0, torch.inf], dtype=torch.float64)
+    without = sink_attention(*qkv)
+    # A sink of 0 adds exp(0) = 1: the weights shrink by D / (1 + D), D being the sum of exp(scores).
+    scores = (qkv[0] @ qkv[1].mT / 2).tril()
+    denominator = (scores.exp() * torch.ones(5, 5, dtype=torch.float64).tril()).sum(-1, keepdim=True)[:, 1]
+    mixed = sink_attention(*qkv, sink[:2].repeat(2)[:3])  # heads 0 and 2 without, head 1 with 0
+    torch.testing.assert_close(mixed[:, 0], without[:, 0], atol=1e-14, rtol=0)
+    torch.testing.assert_close(mixed[:, 1], without[:, 1] * denominator / (1 + denominator))
+    torch.testing.assert_close(mixed[:, 2], without[:, 2], atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("sink", [None, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)])
+def test_no_token_sees_a_later_one(qkv: list[torch.Tensor], sink: torch.Tensor | None):
+    before = sink_attention(*qkv, sink)
+    changed = [part.clone() for part in qkv]
+    for part in changed:
+        part[:, :, 3:] += 7
+    after = sink_attention(*changed, sink)
+    assert torch.equal(before[:, :, :3], after[:, :, :3])
+    assert not torch.allclose(before[:, :, 3:], after[:, :, 3:])
+    assert (attention_weights(*qkv[:2], sink).triu(1) == 0).all()
+
+
+def test_the_gradient_reaches_the_sink():
+    # One token of score 0 and value 1: y = 1 / (1 + exp(s)), so dy/ds at s = 0 is -1/4.
+    sink = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    y = sink_attention(heads([[0.0]]), heads([[0.0]]), heads([[1.0]]), sink)
+    (gradient,) = torch.autograd.grad(y.sum(), sink)
+    assert y.item() == 0.5
+    assert gradient.item() == -0.25
