@@ -10,6 +10,8 @@ import torch
 from sparsecircuits.ops import sink_attention
 from sparsecircuits.ops.attention import attention_weights
 
+QKV = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
 
 def heads(rows: list[list[float]]) -> torch.Tensor:
     """[pos, d_head] as one batch and one head."""
@@ -42,38 +44,38 @@ def test_two_tokens_by_hand_without_a_sink():
 
 
 @pytest.fixture
-def qkv() -> list[torch.Tensor]:
+def qkv() -> QKV:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
+    q, k, v = torch.randn(3, 2, 3, 5, 4, generator=generator, dtype=torch.float64)
+    return q, k, v
 
 
-def test_a_sink_of_minus_infinity_is_no_sink(qkv: list[torch.Tensor]):
+def test_a_sink_of_minus_infinity_is_no_sink(qkv: QKV):
     sink = torch.full((3,), -torch.inf, dtype=torch.float64)
     torch.testing.assert_close(sink_attention(*qkv, sink), sink_attention(*qkv), atol=1e-14, rtol=0)
 
 
-def test_each_head_has_its_own_sink(qkv: list[torch.Tensor]):
-    sink = torch.tensor([-torch.inf, 0.0, torch.inf], dtype=torch.float64)
+def test_each_head_has_its_own_sink(qkv: QKV):
+    sink = torch.tensor([-torch.inf, 0.0, -torch.inf], dtype=torch.float64)
     without = sink_attention(*qkv)
     # A sink of 0 adds exp(0) = 1: the weights shrink by D / (1 + D), D being the sum of exp(scores).
     scores = (qkv[0] @ qkv[1].mT / 2).tril()
     denominator = (scores.exp() * torch.ones(5, 5, dtype=torch.float64).tril()).sum(-1, keepdim=True)[:, 1]
-    mixed = sink_attention(*qkv, sink[:2].repeat(2)[:3])  # heads 0 and 2 without, head 1 with 0
+    mixed = sink_attention(*qkv, sink)
     torch.testing.assert_close(mixed[:, 0], without[:, 0], atol=1e-14, rtol=0)
     torch.testing.assert_close(mixed[:, 1], without[:, 1] * denominator / (1 + denominator))
     torch.testing.assert_close(mixed[:, 2], without[:, 2], atol=1e-14, rtol=0)
 
 
 @pytest.mark.parametrize("sink", [None, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)])
-def test_no_token_sees_a_later_one(qkv: list[torch.Tensor], sink: torch.Tensor | None):
+def test_no_token_sees_a_later_one(qkv: QKV, sink: torch.Tensor | None):
     before = sink_attention(*qkv, sink)
-    changed = [part.clone() for part in qkv]
-    for part in changed:
-        part[:, :, 3:] += 7
-    after = sink_attention(*changed, sink)
+    later = 7.0 * (torch.arange(5) >= 3)[:, None]
+    q, k, v = qkv
+    after = sink_attention(q + later, k + later, v + later, sink)
     assert torch.equal(before[:, :, :3], after[:, :, :3])
     assert not torch.allclose(before[:, :, 3:], after[:, :, 3:])
-    assert (attention_weights(*qkv[:2], sink).triu(1) == 0).all()
+    assert (attention_weights(q, k, sink).triu(1) == 0).all()
 
 
 def test_the_gradient_reaches_the_sink():

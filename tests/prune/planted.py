@@ -76,7 +76,7 @@ def _string_closing(rng: random.Random, split: Split) -> TextPair:
 
 def _last_quote(rng: random.Random, split: Split) -> TextPair:
     word = _word(rng)
-    return TextPair(f"{word}('", f"{word}(\"", "')\n", '")\n', "$w(<<'|\">>")
+    return TextPair(f"{word}('", f'{word}("', "')\n", '")\n', "$w(<<'|\">>")
 
 
 def _unlearnt_validation(rng: random.Random, split: Split) -> TextPair:

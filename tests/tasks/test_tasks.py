@@ -13,6 +13,7 @@ from sparsecircuits.data.idioms.names import SPLITS
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import TaskError
 from sparsecircuits.tasks import TASKS, describe_tasks, get_task, overlapping
+from sparsecircuits.tasks.template import PLAIN_CONTEXTS
 
 NAMES = list(TASKS)
 
@@ -76,8 +77,10 @@ def test_pairs_are_aligned_and_short(tokenizer: Tokenizer, name: str, split):
 def test_splits_share_no_template_and_no_name(name: str):
     kinds = {split: TASKS[name].texts(split, 300) for split in SPLITS}
     full = {split: {pair.template for pair in texts} for split, texts in kinds.items()}
-    assert not full["heldout"] & full["train"]
-    assert not full["validation"] & full["train"]
+    assert len(full["train"]) >= 4
+    assert len(full["validation"]) >= 3
+    assert len(full["heldout"]) >= 3
+    assert len(set.union(*full.values())) == sum(map(len, full.values()))
     words = {
         split: set(re.findall(r"[A-Za-z_]+", " ".join(t.left + " " + t.right for t in texts)))
         for split, texts in kinds.items()
@@ -85,9 +88,56 @@ def test_splits_share_no_template_and_no_name(name: str):
     shared = (words["train"] & words["heldout"]) | (words["train"] & words["validation"])
     assert shared <= {
         "_", "and", "as", "class", "csv", "current", "def", "elif", "else", "enumerate", "f", "for",
-        "if", "import", "in", "lambda", "None", "open", "or", "range", "return", "self", "set", "str", "True",
+        "if", "import", "in", "lambda", "None", "open", "or", "range", "return", "self", "set", "True",
         "txt", "while", "with", "__init__",
     }  # fmt: skip
+
+
+SURROUNDINGS = {
+    "call": r"(^|\n) *\$[fg]\(",
+    "method": r"\.\$[fg]\(",
+    "attribute": r"\$\w\.\$[a-e]\b",
+    "inside a block": r"(if|for|while)\b[^\n]*:\n +\S+",
+    "inside a function": r"def [^\n]*:\n",
+}
+"""What may stand around the marks, and how a template or a context shows it."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_surrounding_is_new_after_train(name: str):
+    """A circuit is chosen on ``train``: what the other splits put around the marks must occur there."""
+    seen = {
+        split: {
+            kind
+            for pair in TASKS[name].texts(split, 300)
+            for kind, pattern in SURROUNDINGS.items()
+            if re.search(pattern, pair.template)
+        }
+        for split in SPLITS
+    }
+    assert seen["validation"] | seen["heldout"] <= seen["train"]
+
+
+def test_all_splits_have_contexts_of_the_same_kinds():
+    lines = [line for split in SPLITS for line in PLAIN_CONTEXTS[split]]
+    assert len(set(lines)) == len(lines)
+    for split in SPLITS:
+        assert len(PLAIN_CONTEXTS[split]) >= 4
+        for kind in (r" [-+*] ", r"^(\$a = )?\$f\(", r"\$\w\.\$[a-e]\b", r"\.\$f\(", r","):
+            assert sum(bool(re.search(kind, line)) for line in PLAIN_CONTEXTS[split]) >= 1, (split, kind)
+
+
+@pytest.mark.parametrize("name", ["set_or_string", "set_or_string_fixedvarname"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_line_that_evens_out_the_lengths_is_on_either_side(name: str, split):
+    """A kind of statement that is the longer one in one template is the shorter one in another."""
+    marks = {
+        pair.template: re.findall(r"<<(.*?)\|(.*?)>>", pair.template, re.DOTALL)
+        for pair in TASKS[name].texts(split, 300)
+    }
+    assert {found[1] for found in marks.values()} == {("set()", '""')}
+    shorter, longer = zip(*(found[0] for found in marks.values()), strict=True)
+    assert len(set(shorter) & set(longer)) == len(marks) - 1
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name].same_last])

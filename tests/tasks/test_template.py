@@ -7,7 +7,7 @@ import pytest
 from sparsecircuits.data.idioms.names import NOUNS
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.template import fill, template_task
+from sparsecircuits.tasks.template import BLOCKS, Templates, behind, fill, template_task
 
 EVERYWHERE = ("train", "validation", "heldout")
 WORDS = {"train": ("cat",), "validation": ("dog",), "heldout": ("cow",)}
@@ -73,3 +73,19 @@ def test_mistakes_are_named_at_construction(changes: dict, words: str):
 
 def test_fill():
     assert fill("$a = $b$a", {"a": "x", "b": "y"}) == "x = yx"
+
+
+def test_behind_puts_the_prompt_after_every_surrounding():
+    surroundings: Templates = {"train": ("if $a:\n", "$b\n"), "heldout": ("$c\n",)}
+    assert behind(surroundings, "<<x|y>>") == {
+        "train": ("if $a:\n<<x|y>>", "$b\n<<x|y>>"),
+        "heldout": ("$c\n<<x|y>>",),
+    }
+
+
+def test_all_splits_have_the_same_blocks_with_different_bodies():
+    heads = {
+        split: {block.split()[0] + str("==" in block) for block in BLOCKS[split]} for split in EVERYWHERE
+    }
+    assert heads["train"] == heads["validation"] == heads["heldout"]
+    assert len({block for split in EVERYWHERE for block in BLOCKS[split]}) == 7 + 5 + 5

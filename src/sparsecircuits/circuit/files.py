@@ -1,7 +1,8 @@
 """A circuit's files: ``circuit.json`` for people and other tools, ``circuit.safetensors`` for numbers.
 
 The JSON holds task, nodes by name, calibration and provenance; the safetensors file the frozen values
-of every site, exactly. The JSON names the SHA-256 of the other, so the two cannot be mixed up.
+of every site, exactly. The JSON holds its own SHA-256 and that of the other, so that neither can be
+damaged nor the two mixed up without notice.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from sparsecircuits.circuit.circuit import Circuit
 from sparsecircuits.errors import CheckpointError, ConfigError
@@ -37,6 +39,7 @@ def save_circuit(circuit: Circuit, folder: str | Path) -> None:
         "values_sha256": _sha256(folder / VALUES_FILE),
         "info": dict(circuit.info),
     }
+    data["content_sha256"] = _content_sha256(data)
     write_atomic(folder / CIRCUIT_FILE, (json.dumps(data, indent=2) + "\n").encode())
 
 
@@ -53,7 +56,7 @@ def load_circuit(folder: str | Path) -> Circuit:
             raise CheckpointError(f"{path}: format {data['format']!r} {data['format_version']!r} is not ours")
         nodes = frozenset(Node.parse(name) for name in data["nodes"])
         task, scale, info = str(data["task"]), float(data["scale"]), dict(data["info"])
-        expected = data["values_sha256"]
+        expected, own = data["values_sha256"], data.pop("content_sha256")
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -65,9 +68,12 @@ def load_circuit(folder: str | Path) -> Circuit:
         raise CheckpointError(f"{values}: its content does not match the hash in {path.name}")
     frozen = load_tensors(values)
     try:
-        return Circuit(task, nodes, frozen, scale, info)
+        circuit = Circuit(task, nodes, frozen, scale, info)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if own != _content_sha256(data):
+        raise CheckpointError(f"{path}: its content does not match its own hash")
+    return circuit
 
 
 def model_hash(model: SparseGPT) -> str:
@@ -77,6 +83,10 @@ def model_hash(model: SparseGPT) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _content_sha256(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -211,7 +211,7 @@ class SparseGPT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> SparseGPT:
-        """Read what :meth:`save_pretrained` wrote; once :mod:`sparsecircuits.train` is imported, also a run."""
+        """Read what :meth:`save_pretrained` wrote, or a run once ``sparsecircuits.train`` is imported."""
         from sparsecircuits.model.checkpoint import load_model
 
         return load_model(source)

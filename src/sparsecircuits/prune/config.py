@@ -14,7 +14,7 @@ class PruneConfig(Config):
 
     target: float = 0.15
     """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
-    penalties: tuple[float, ...] = (8.0, 28.0)
+    penalties: tuple[float, ...] = (14.0,)
     """k_coef times the number of nodes, one mask run each; the smallest circuit that holds is kept.
     (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
     adapt: float = 0.0
@@ -53,14 +53,21 @@ class PruneConfig(Config):
     """Tokens of training text over which frozen values are averaged."""
     cleanup: bool = True
     """After bisection, remove nodes one by one while the target still holds."""
+    evaluations: int = 80
+    """The clean-up after each mask run tries at most so many circuits."""
     seed: int = 0
     """Seed of pairs, masks and batches."""
 
     def validate(self) -> None:
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"PruneConfig.penalties is {self.penalties}; needed are positive numbers")
-        for name in ("steps", "pairs_per_step", "train_pairs", "selection_pairs", "validation_pairs"):
+        counts = ("steps", "pairs_per_step", "train_pairs", "selection_pairs", "validation_pairs")
+        for name in (*counts, "heldout_pairs", "mean_tokens", "max_tokens", "evaluations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.target <= 0:
-            raise ConfigError(f"PruneConfig.target is {self.target}; it must be positive")
+        for name in ("target", "lr", "temperature"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be positive")
+        for name in ("warmup", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be in [0, 1)")

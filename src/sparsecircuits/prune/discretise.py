@@ -9,6 +9,7 @@ and then singly, and keeps every removal that leaves the loss within the target.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -18,14 +19,24 @@ from sparsecircuits.model import Node
 Reaches = Callable[[frozenset[Node], float], bool]
 
 
-def bisect_size(ranked: Sequence[Node], start: int, reaches: Reaches, target: float) -> frozenset[Node] | None:
+class CleanedUp(NamedTuple):
+    """What is left of a circuit, and what was taken from it, in that order."""
+
+    nodes: frozenset[Node]
+    removed: list[Node]
+
+
+def bisect_size(
+    ranked: Sequence[Node], start: int, reaches: Reaches, target: float, *, least: int = 1
+) -> frozenset[Node] | None:
     """The smallest prefix of ``ranked`` that reaches ``target``, assuming that more nodes never hurt.
 
     Args:
         ranked: all nodes, the most important first.
-        start: how many the mask run kept: where the search begins.
+        start: the first size that is tried.
         reaches: whether a set of nodes holds a target.
         target: in nats.
+        least: no smaller size is tried.
 
     Returns:
         The nodes, or None where even all of ``ranked`` miss the target.
@@ -34,7 +45,7 @@ def bisect_size(ranked: Sequence[Node], start: int, reaches: Reaches, target: fl
     def enough(size: int) -> bool:
         return reaches(frozenset(ranked[:size]), target)
 
-    low, high = 0, max(1, min(start, len(ranked)))
+    low, high = least - 1, max(least, min(start, len(ranked)))
     while not enough(high):  # grow until the target is reached
         if high == len(ranked):
             return None
@@ -50,7 +61,7 @@ def clean_up(
     estimate: Callable[[frozenset[Node]], Mapping[Node, float]],
     reaches: Reaches,
     target: float,
-) -> frozenset[Node]:
+) -> CleanedUp:
     """Remove what is not needed for the target.
 
     The nodes that are estimated to matter least are tried first: a quarter of all at once, then half
@@ -64,8 +75,10 @@ def clean_up(
         target: in nats.
 
     Returns:
-        A subset of ``nodes`` from which no single node can be taken without missing the target.
+        A subset of ``nodes`` from which no single node can be taken without missing the target (as long
+        as ``reaches`` answers), and the others in the order in which they went.
     """
+    removed: list[Node] = []
     size = max(1, len(nodes) // 4)
     while nodes:
         rise = estimate(nodes)
@@ -74,15 +87,18 @@ def clean_up(
         while size > 1 and not reaches(nodes - frozenset(order[:size]), target):
             size //= 2
         if size > 1:
-            nodes = nodes - frozenset(order[:size])
-            continue
-        for node in order:
-            if reaches(nodes - {node}, target):
-                nodes = nodes - {node}
-                break
+            gone = order[:size]
+            nodes = nodes - frozenset(gone)
         else:
-            return nodes
-    return nodes
+            gone = []
+            for node in order:
+                if reaches(nodes - {node}, target):
+                    nodes = nodes - {node}
+                    gone.append(node)
+            if not gone:
+                break
+        removed += gone
+    return CleanedUp(nodes, removed)
 
 
 def ranking(nodes: Sequence[Node], tau: torch.Tensor) -> list[Node]:

@@ -52,6 +52,7 @@ def optimise_masks(
     scale: float,
     config: PruneConfig,
     steps: int,
+    give_up_at: int | None = None,
     watch: Watch | None = None,
 ) -> MaskRun:
     """Learn masks for one task.
@@ -63,6 +64,7 @@ def optimise_masks(
         penalty: ``k_coef`` times the number of nodes.
         scale: factor on the logits throughout.
         steps: optimizer steps; the rate decays to 0 over them.
+        give_up_at: a run that has failed after so many steps ends there.
         watch: called after every step.
     """
     generator = torch.Generator().manual_seed(config.seed)
@@ -95,7 +97,13 @@ def optimise_masks(
         running = 0.9 * running + 0.1 * float(loss.detach())
         k_coef *= 1 + config.adapt if running <= config.target else 1 / (1 + config.adapt)
         if watch is not None:
-            watch(step + 1, float(loss.detach()), int(count))
+            watch(step + 1, float(loss.detach()), int(count.detach()))
+        if step + 1 == give_up_at and _run(masks, loss, step + 1).failed():
+            return _run(masks, loss, step + 1)
+    return _run(masks, loss, steps)
+
+
+def _run(masks: NodeMasks, loss: Tensor, steps: int) -> MaskRun:
     tau = masks.tau.detach().clone()
     return MaskRun(tau, int((tau >= 0).sum()), float(loss.detach()), steps)
 

@@ -4,12 +4,13 @@ The steps, each in its own file:
 
 1. frozen values: mean activations over the pretraining distribution (``means``);
 2. one positive scale fitted on the full model and the train split, then held (``score``);
-3. mask runs, one for each penalty; a failed one (nothing left, or nearly everything) is tried
-   again with a gentler or a harder penalty, within the steps of the run (``optimise``);
+3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
+   everything) is given up and started again with a gentler or a harder penalty and the steps left
+   (``optimise``);
 4. nodes ranked by τ, the smallest prefix within the target found by bisection on selection pairs,
    then cleaned up (``discretise``);
-5. a circuit must hold on the validation split as well; if it does not, 4 is repeated with a
-   stricter target. Of those that hold, the one with the fewest edges is taken;
+5. a circuit must hold on the validation split as well; if it does not, nodes are put back until it
+   does, the last removed first. Of those that hold, the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
 
@@ -35,10 +36,12 @@ from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
-from sparsecircuits.tasks.pairs import Task, TokenPairs
+from sparsecircuits.tasks.pairs import Split, Task, TokenPairs
 
-#: Selection pairs are run so many at a time.
+#: So many selection pairs are enough for a first look at a circuit, and for estimates.
 CHUNK = 64
+#: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
+HOPELESS = 1.3
 
 
 @dataclass(frozen=True)
@@ -51,25 +54,19 @@ class Splits:
     heldout: TokenPairs
 
     @classmethod
-    def draw(cls, task: Task, tokenizer: Tokenizer, config: PruneConfig) -> Splits:
-        """Draw all four; train and selection share a split but no pair."""
-        both = task.pairs(
-            tokenizer,
-            "train",
-            config.train_pairs + config.selection_pairs,
-            seed=config.seed,
-            max_tokens=config.max_tokens,
-        )
-        index = torch.arange(len(both))
-        validation, heldout = (
-            task.pairs(tokenizer, split, count, seed=config.seed, max_tokens=config.max_tokens)
-            for split, count in (
-                ("validation", config.validation_pairs),
-                ("heldout", config.heldout_pairs),
-            )
-        )
+    def draw(cls, task: Task, tokenizer: Tokenizer, config: PruneConfig, n_ctx: int) -> Splits:
+        """Draw all four; train and selection come from the same split, one after the other."""
+
+        def pairs(split: Split, count: int) -> TokenPairs:
+            longest = min(config.max_tokens, n_ctx)
+            return task.pairs(tokenizer, split, count, seed=config.seed, max_tokens=longest)
+
+        both = pairs("train", config.train_pairs + config.selection_pairs)
         return cls(
-            both.rows(index[: config.train_pairs]), both.rows(index[config.train_pairs :]), validation, heldout
+            train=both.rows(slice(config.train_pairs)),
+            selection=both.rows(slice(config.train_pairs, None)),
+            validation=pairs("validation", config.validation_pairs),
+            heldout=pairs("heldout", config.heldout_pairs),
         )
 
 
@@ -147,7 +144,7 @@ class _Pruner:
 
     def __init__(self, model, task, tokenizer, tokens, config, means, watch) -> None:  # type: ignore[no-untyped-def]
         self.model, self.task, self.config = model, task, config
-        self.pairs = Splits.draw(task, tokenizer, config)
+        self.pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
         self.means = dict(means) if means is not None else pretraining_means(
             model, tokens, count=config.mean_tokens, seed=config.seed
         )
@@ -156,6 +153,7 @@ class _Pruner:
         self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
         self.spent = {"mask_steps": 0, "evaluations": 0, "estimates": 0}
         self.scale = 1.0
+        self.budget = 0
 
     def run(self) -> PruneResult:
         self.scale = fit_scale(pair_logits(self.model, self.pairs.train), self.pairs.train)
@@ -166,6 +164,8 @@ class _Pruner:
                 f"{self.config.target}; it cannot be pruned to it"
             )
         found = [c for penalty in self.config.penalties if (c := self._candidate(penalty)) is not None]
+        if not found:
+            raise PruneError(f"{self.task.name}: no set of nodes reaches the target {self.config.target}")
         held = [c for c in found if c.validation_loss <= self.config.target]
         best = min(held, key=lambda c: c.size) if held else min(found, key=lambda c: c.validation_loss)
         return self._result(best, met=bool(held))
@@ -175,37 +175,44 @@ class _Pruner:
         return Calibration(self.scale, 0.0)
 
     def _candidate(self, penalty: float) -> _Candidate | None:
+        """Steps 3 to 5 for one penalty."""
         run, penalty = self._mask_run(penalty)
         ranked = ranking(self.nodes, run.tau)
         target = self.config.target
-        candidate = None
-        for _ in range(3):
-            nodes = bisect_size(ranked, run.kept, self._reaches, target)
-            if nodes is None:
-                break
-            if self.config.cleanup:
-                nodes = clean_up(nodes, self._estimate, self._reaches, target)
+        nodes = bisect_size(ranked, run.kept, self._reaches, target)
+        if nodes is None:
+            return None
+        removed: list[Node] = []
+        if self.config.cleanup:
+            self.budget = self.spent["evaluations"] + self.config.evaluations
+            nodes, removed = clean_up(nodes, self._estimate, self._within_budget, target)
+        validation = self._loss(nodes, self.pairs.validation)
+        if validation > target:
+            nodes = self._put_back(nodes, removed, ranked)
             validation = self._loss(nodes, self.pairs.validation)
-            candidate = _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
-            if validation <= self.config.target:
-                break
-            target -= 1.2 * (validation - self.config.target)  # as much stricter as it was missed
-            if target <= 0:
-                break
-        return candidate
+        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
+
+    def _put_back(self, nodes: frozenset[Node], removed: list[Node], ranked: list[Node]) -> frozenset[Node]:
+        """``nodes`` and as few others as make it hold on the validation pairs too.
+
+        What was removed last comes back first, then what was never in the circuit, by rank. Where all
+        the model's nodes are not enough, ``nodes`` themselves.
+        """
+        core = sorted(nodes)
+        others = removed[::-1] + [node for node in ranked if node not in nodes | set(removed)]
+        grown = bisect_size(core + others, len(core) + 1, self._holds, self.config.target, least=len(core) + 1)
+        return nodes if grown is None else grown
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
-        """A mask run; one that fails half-way is given up and started again, with the steps left."""
-        steps = self.config.steps
-        run = self._optimise(penalty, steps)
-        for _ in range(2):
-            if not run.failed():
-                break
-            penalty = penalty / 4 if run.kept == 0 else penalty * 4
-            run = self._optimise(penalty, steps)
-        return run, penalty
+        """A mask run; one that fails half-way is given up and started again with the steps left."""
+        half = self.config.steps // 2
+        run = self._optimise(penalty, self.config.steps, give_up_at=half)
+        if run.steps == self.config.steps:
+            return run, penalty
+        penalty = penalty / 4 if run.kept == 0 else penalty * 4
+        return self._optimise(penalty, self.config.steps - run.steps), penalty
 
-    def _optimise(self, penalty: float, steps: int) -> MaskRun:
+    def _optimise(self, penalty: float, steps: int, give_up_at: int | None = None) -> MaskRun:
         run = optimise_masks(
             self.model,
             self.pairs.train,
@@ -214,27 +221,31 @@ class _Pruner:
             scale=self.scale,
             config=self.config,
             steps=steps,
+            give_up_at=give_up_at,
             watch=lambda done, loss, kept: self.watch("masks", done, steps, loss),
         )
         self.spent["mask_steps"] += run.steps
         return run
 
-    def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
-        """Whether the circuit with ``nodes`` holds ``target`` on the selection pairs.
+    def _within_budget(self, nodes: frozenset[Node], target: float) -> bool:
+        """As :meth:`_reaches`, and no once the evaluations are spent."""
+        return self.spent["evaluations"] < self.budget and self._reaches(nodes, target)
 
-        Losses are never negative, so a circuit is given up as soon as what was summed so far settles it.
-        """
+    def _holds(self, nodes: frozenset[Node], target: float) -> bool:
+        """Whether a circuit holds ``target`` on the selection and on the validation pairs."""
+        return self._reaches(nodes, target) and self._loss(nodes, self.pairs.validation) <= target
+
+    def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
+        """Whether a circuit holds ``target`` on the selection pairs; given up if the first are far off."""
         self.spent["evaluations"] += 1
         pairs = self.pairs.selection
-        allowed, total = target * 2 * len(pairs), 0.0
         with self._installed(nodes):
-            for start in range(0, len(pairs), CHUNK):
-                some = pairs.rows(slice(start, start + CHUNK))
-                total += score(pair_logits(self.model, some), some, self._held).loss * 2 * len(some)
-                if total > allowed:
-                    return False
-        self.watch("nodes", len(nodes), len(nodes), total / (2 * len(pairs)))
-        return True
+            first = pairs.rows(slice(CHUNK))
+            if score(pair_logits(self.model, first), first, self._held).loss > HOPELESS * target:
+                return False
+            loss = score(pair_logits(self.model, pairs), pairs, self._held).loss
+        self.watch("nodes", len(nodes), len(self.nodes), loss)
+        return loss <= target
 
     def _estimate(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         self.spent["estimates"] += 1

@@ -8,10 +8,28 @@ BRACKET_COUNTING = template_task(
     "bracket_counting",
     "one or two lists are open: ] or ]] ends the line",
     answer="<<]|]]>>\n",
+    context_counts=(1,),
     templates={
-        "train": ("$a = <<[|[[>>$b, $c", "$a = <<[|[[>>$b, $c, $d"),
-        "validation": ("$a.$b = <<[|[[>>$c, $d",),
-        "heldout": ("$a += <<[|[[>>$b, $c", "$a = $b + <<[|[[>>$c, $d"),
+        "train": (
+            "$a = <<[|[[>>$b, $c",
+            "$a.$b = <<[|[[>>$c, $d, $w",
+            "$a += <<[|[[>>$b, $c",
+            "$a = $b + <<[|[[>>$c, $d",
+            "if $a:\n    $b = <<[|[[>>$c, $d, $w",
+            "def $f():\n    return <<[|[[>>$a, $b",
+        ),
+        "validation": (
+            "$a = <<[|[[>>$b, $c, $d",
+            "$a.$b += <<[|[[>>$c, $d",
+            "for $x in $a:\n    $b = $c + <<[|[[>>$d, $w",
+            "def $f($a):\n    return <<[|[[>>$a, $b",
+        ),
+        "heldout": (
+            "$a.$b = <<[|[[>>$c, $d",
+            "$a += <<[|[[>>$b, $c, $d",
+            "while $a:\n    $b = <<[|[[>>$c, $d",
+            "def $f($a, $b):\n    $c = $a + <<[|[[>>$b, $d",
+        ),
     },
 )
 
@@ -20,8 +38,22 @@ BRACKET_BRACE = template_task(
     "after the first entry comes : in a dict and , in a list",
     answer="<<: $d}|, $d]>>\n",
     templates={
-        "train": ("$a = <<{|[>>$b", "$a = $b or <<{|[>>$c"),
-        "validation": ("$a.$b = <<{|[>>$c",),
-        "heldout": ("$a = $b.$c or <<{|[>>$w", "def $f():\n    return <<{|[>>$b"),
+        "train": (
+            "$a = <<{|[>>$b",
+            "$a.$b = <<{|[>>$c",
+            "$a = $b or <<{|[>>$c",
+            "if $a:\n    $b = <<{|[>>$c",
+            "def $f($a):\n    return <<{|[>>$b",
+        ),
+        "validation": (
+            "$a = $b.$c or <<{|[>>$w",
+            "for $x in $a:\n    $a.$b = <<{|[>>$c",
+            "def $f():\n    return <<{|[>>$b",
+        ),
+        "heldout": (
+            "$a.$b = $c or <<{|[>>$w",
+            "while $a:\n    $b = <<{|[>>$c",
+            "def $f($a, $b):\n    return <<{|[>>$c",
+        ),
     },
 )

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from sparsecircuits.tasks.template import template_task
+from sparsecircuits.tasks.template import BLOCKS, behind, template_task
 
 IF_EQUALS = template_task(
     "if_equals",
     "a name is compared after if and else assigned: == or =",
     answer="<< ==| =>> $c<<:|>>\n",
     context_counts=(0, 1),
-    templates={
-        "train": (
-            "if $a:\n    $f()\n<<if|   >> $d",
-            "for $x in $a:\n    $f($x)\n<<if|   >> $d",
-            "if $a == $b:\n    $a = $c\n<<if|   >> $d",
-        ),
-        "validation": ("while $a:\n    $f($a)\n<<if|   >> $d",),
-        "heldout": ("if $a == $b:\n    $f()\n<<if|   >> $d", "for $b in $a:\n    $f($b)\n<<if|   >> $d"),
-    },
+    templates=behind(BLOCKS, "<<if|   >> $d"),
 )
 
 VAR_IF = template_task(
@@ -25,28 +17,32 @@ VAR_IF = template_task(
     "if x == True ends in a colon, x = True does not",
     answer="<<:|>>\n",
     context_counts=(0, 1),
-    templates={
-        "train": (
-            "if $a:\n    $f()\n<<if $d ==|    $d =>> True",
-            "for $x in $a:\n    $f($x)\n<<if $d ==|    $d =>> True",
-            "if $a == $b:\n    $a = $c\n<<if $d ==|    $d =>> True",
-        ),
-        "validation": ("while $a:\n    $f($a)\n<<if $d ==|    $d =>> True",),
-        "heldout": (
-            "if $a == $b:\n    $f()\n<<if $d ==|    $d =>> True",
-            "for $b in $a:\n    $f($b)\n<<if $d ==|    $d =>> True",
-        ),
-    },
+    templates=behind(BLOCKS, "<<if $d ==|    $d =>> True"),
 )
 
 IF_TERNARY = template_task(
     "if_ternary",
     "if x ends in a colon as a statement and goes on with else in an expression",
     answer="<<:| else $d>>\n",
+    context_counts=(0, 1),
     templates={
-        "train": ("<<$f($a)\nif|$a = $b if>> $c", "<<$a.$f()\nif|$a = $b if>> $c"),
-        "validation": ("<<import $a\nif|$a = $b if>> $c",),
-        "heldout": ("<<$f($b)\nif|$a = $b if>> $c", "<<$a.$f($b)\nif|$a.$d = $b if>> $c"),
+        "train": (
+            "<<$f($a)\nif|$a = $b if>> $c",
+            "<<$a.$f()\nif|$a = $b if>> $c",
+            "<<$a.$f($b)\nif|$a.$d = $b if>> $c",
+            "for $x in $a:\n    $f($x)\n<<import $a\nif|$a = $b if>> $c",
+            "if $a == $b:\n    $a = $d\n<<$f($b)\nif|$b = $a if>> $c",
+        ),
+        "validation": (
+            "<<import $a\nif|$a = $b if>> $c",
+            "while $a:\n    $f()\n<<$f($a)\nif|$a = $b if>> $c",
+            "$f($a, $b)\n<<$a.$f($b)\nif|$b.$d = $a if>> $c",
+        ),
+        "heldout": (
+            "<<$f($b)\nif|$a = $b if>> $c",
+            "if $a:\n    $f($a)\n<<$b.$f()\nif|$a = $b if>> $c",
+            "$a = $f($b)\n<<$b.$f($a)\nif|$a.$d = $b if>> $c",
+        ),
     },
 )
 
@@ -58,8 +54,24 @@ ELSE_ELIF = template_task(
     same_last=False,
     context_counts=(0, 1),
     templates={
-        "train": ("if $a == $b:\n    $f($a)\n<<else|elif>>", "if $a:\n    $f($b)\n<<else|elif>>"),
-        "validation": ("if $a == $b:\n    $f()\n<<else|elif>>",),
-        "heldout": ("if $a == $b:\n    $a = $c\n<<else|elif>>", "if $a == True:\n    $f($a)\n<<else|elif>>"),
+        "train": (
+            "if $a == $b:\n    $f($a)\n<<else|elif>>",
+            "if $a:\n    $a = $f($b)\n<<else|elif>>",
+            "if $a == True:\n    $a.$f()\n<<else|elif>>",
+            "if $x == $y:\n    $a.$b = $c\n<<else|elif>>",
+            "$f($b)\nif $a:\n    $a = $b\n<<else|elif>>",
+        ),
+        "validation": (
+            "if $a == $b:\n    $a.$f($b)\n<<else|elif>>",
+            "if $a:\n    $a.$b = $c\n<<else|elif>>",
+            "if $a == True:\n    $b = $f($a)\n<<else|elif>>",
+            "$a.$f()\nif $a == $b:\n    $f($c)\n<<else|elif>>",
+        ),
+        "heldout": (
+            "if $a == $b:\n    $a = $c\n<<else|elif>>",
+            "if $a:\n    $f($a, $b)\n<<else|elif>>",
+            "if $a == True:\n    $a.$f($b)\n<<else|elif>>",
+            "$c = $f()\nif $a:\n    $b = $f($a)\n<<else|elif>>",
+        ),
     },
 )

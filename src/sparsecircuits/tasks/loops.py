@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from sparsecircuits.tasks.template import template_task
+from sparsecircuits.tasks.template import PLAIN_CONTEXTS, template_task
 
 FOR_WHILE = template_task(
     "for_while",
     "after the name comes in for a for loop and : for a while loop",
     answer="<< in $d:|:>>\n",
+    context_counts=(1,),
     templates={
-        "train": ("<<for|while>> $x", "def $f($a):\n    <<for|while>> $x"),
-        "validation": ("if $a:\n    <<for|while>> $x",),
-        "heldout": ("if $a == $b:\n    <<for|while>> $x", "def $f():\n    <<for|while>> $x"),
+        "train": (
+            "<<for|while>> $x",
+            "for $y in $a:\n    $f($y)\n<<for|while>> $x",
+            "if $a:\n    <<for|while>> $x",
+            "def $f($a):\n    <<for|while>> $x",
+            "def $f():\n    $a.$g($b)\n    <<for|while>> $x",
+        ),
+        "validation": (
+            "while $a:\n    $a.$f()\n<<for|while>> $x",
+            "if $a == $b:\n    <<for|while>> $x",
+            "def $f($a, $b):\n    <<for|while>> $x",
+            "def $f($a):\n    $a = $b\n    <<for|while>> $x",
+        ),
+        "heldout": (
+            "if $a:\n    $b = $f($a)\n<<for|while>> $x",
+            "if $a == True:\n    <<for|while>> $x",
+            "def $f():\n    <<for|while>> $x",
+            "def $f($a, $b):\n    $g($a)\n    <<for|while>> $x",
+        ),
     },
 )
 
@@ -20,15 +37,31 @@ ENUMERATE_RANGE = template_task(
     "two loop variables go over enumerate, one over range",
     answer="<< enumerate| range>>($d):\n",
     context_counts=(0, 1),
+    contexts={split: [line for line in lines if "," not in line] for split, lines in PLAIN_CONTEXTS.items()},
     templates={
-        "train": ("$f($a)\n<<for $x, $y|$g()\nfor $x>> in", "$a = $f()\n<<for $x, $y|$g()\nfor $x>> in"),
-        "validation": ("$a.$f()\n<<for $x, $y|$g()\nfor $x>> in",),
+        "train": (
+            "<<$f()\nfor $x, $y|$a = $b\nfor $x>> in",
+            "<<$f($a)\nfor $x, $y|$a = $f($b)\nfor $x>> in",
+            "<<import $a\nfor $x, $y|$a.$b = $c\nfor $x>> in",
+            "if $a:\n    $f($b)\n<<$a = $c\nfor $x, $y|$a = $b + $c\nfor $x>> in",
+            "def $f():\n    <<$g()\n    for $x, $y|$a = $b\n    for $x>> in",
+        ),
+        "validation": (
+            "<<$f()\nfor $x, $y|$a = $f()\nfor $x>> in",
+            "<<$a = $c\nfor $x, $y|$a = $b - $c\nfor $x>> in",
+            "while $a:\n    $f($a)\n<<$g($b)\nfor $x, $y|$b.$a = $c\nfor $x>> in",
+            "def $f():\n    <<$g()\n    for $x, $y|$a = $g()\n    for $x>> in",
+        ),
         "heldout": (
-            "$a.$f($b)\n<<for $x, $y|$g()\nfor $x>> in",
-            "$a = $b.$f($c)\n<<for $x, $y|$g()\nfor $x>> in",
+            "<<$f($a)\nfor $x, $y|$a.$b = $c\nfor $x>> in",
+            "<<$a = $b\nfor $x, $y|$a = $b * $c\nfor $x>> in",
+            "if $a == $b:\n    $a = $c\n<<import $b\nfor $x, $y|$b = $f($c)\nfor $x>> in",
+            "def $f():\n    <<$g($a)\n    for $x, $y|$b = $g($a)\n    for $x>> in",
         ),
     },
 )
+"""The comma between the variables is what counts, so there is no other: with one further up, small models
+expect ``enumerate`` either way. The line in front makes up for the shorter loop."""
 
 WHILE_RETURN_TRUE = template_task(
     "while_return_true",
@@ -36,11 +69,24 @@ WHILE_RETURN_TRUE = template_task(
     answer="<<:|>>\n",
     context_counts=(1,),
     templates={
-        "train": ("def $f():\n    <<while|return>> True", "def $f($a):\n    <<while|return>> True"),
-        "validation": ("def $f($a, $b):\n    <<while|return>> True",),
+        "train": (
+            "def $f():\n    <<while|return>> True",
+            "def $f($a):\n    <<while|return>> True",
+            "def $f(self, $a):\n    <<while|return>> True",
+            "def $f($a):\n    $a.$g($b)\n    <<while|return>> True",
+            "@$a\ndef $f():\n    $g($b)\n    <<while|return>> True",
+        ),
+        "validation": (
+            "def $f($a, $b):\n    <<while|return>> True",
+            "def $f($a=None):\n    <<while|return>> True",
+            "def $f():\n    $g($a)\n    <<while|return>> True",
+            "@$a\ndef $f($b):\n    <<while|return>> True",
+        ),
         "heldout": (
             "def $f(self):\n    <<while|return>> True",
-            "def $f($a=None):\n    <<while|return>> True",
+            "def $f($a, $b=None):\n    <<while|return>> True",
+            "def $f($a):\n    $a = $b\n    <<while|return>> True",
+            "@$a\ndef $f($b):\n    $b.$g()\n    <<while|return>> True",
         ),
     },
 )
@@ -52,13 +98,21 @@ INDENT_FOR = template_task(
     context_counts=(0, 1),
     templates={
         "train": (
-            "def $f($a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
             "def $f():\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+            "def $f($a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+            "def $f(self, $a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+            "def $f($a, $b):\n    <<for $x in $f($a):|$x = $a.$g($b)>> # $w\n",
+            "def $f($a):\n    $g($b)\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
         ),
-        "validation": ("def $f($b, $a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",),
+        "validation": (
+            "def $f($b, $a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+            "def $f($a):\n    <<for $x in $f($a):|$x = $a.$g($b)>> # $w\n",
+            "def $f():\n    $a.$g($b)\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+        ),
         "heldout": (
             "def $f(self):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
-            "def $f($b, $c, $a):\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
+            "def $f():\n    <<for $x in $f($a):|$x = $a.$g($b)>> # $w\n",
+            "def $f($b, $a):\n    $b = $c\n    <<for $x in $a:|$x = $g($a)>> # $w\n",
         ),
     },
 )

@@ -5,6 +5,10 @@
 (:mod:`sparsecircuits.data.idioms.names`), the same on both sides, no word twice. In front of it stand some
 *context* statements, equal on both sides, with other words, so that prompts are long enough to be unlike
 anything in the corpus and a circuit must cope with what came before.
+
+The three splits vary what surrounds the marks in the same ways (a call, a method, an attribute, a block or a
+function around it, one argument or more), each in templates of its own. A circuit is chosen on ``train``:
+nodes that only a surrounding of the other splits needs would be dropped there, so each kind occurs in all.
 """
 
 from __future__ import annotations
@@ -22,11 +26,48 @@ Templates = Mapping[Split, Sequence[str]]
 _MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
 
 PLAIN_CONTEXTS: Templates = {
-    "train": ("$a = $b + $c\n", "$f($a, $b)\n", "$a = $f($b)\n"),
-    "validation": ("$a = $b - $c\n", "$a.$b = $c\n"),
-    "heldout": ("$a = $b * $c\n", "$a = $b.$f($c)\n", "$a.$f($b)\n"),
+    "train": ("$a = $b + $c\n", "$f($a, $b)\n", "$a.$b = $c\n", "$a.$f()\n", "$a = $f($b)\n"),
+    "validation": ("$a = $b - $c\n", "$f($a)\n", "$a.$b = $f($c)\n", "$a.$f($b, $c)\n", "$a = $f()\n"),
+    "heldout": ("$a = $b * $c\n", "$f()\n", "$a = $b.$c\n", "$a = $b.$f($c)\n", "$a = $f($b, $c)\n"),
 }
-"""Statements that have nothing to do with any task."""
+"""Statements that have nothing to do with any task: in each split an operator, a call, an attribute, a
+method, and a call whose value is kept."""
+
+BLOCKS: Templates = {
+    "train": (
+        "if $a:\n    $f()\n",
+        "if $a == $b:\n    $a = $c\n",
+        "if $a == $b:\n    $a.$f($c)\n",
+        "for $x in $a:\n    $f($x)\n",
+        "for $x in $a:\n    $a = $f($b, $x)\n",
+        "while $a:\n    $a.$b = $c\n",
+        "def $f($a):\n    $a.$g($b)\n",
+    ),
+    "validation": (
+        "if $a:\n    $a.$f($b)\n",
+        "if $a == $b:\n    $a = $f($c)\n",
+        "for $x in $a:\n    $a.$b = $x\n",
+        "while $a:\n    $f($a)\n",
+        "def $f():\n    $a = $b\n",
+    ),
+    "heldout": (
+        "if $a:\n    $a.$b = $c\n",
+        "if $a == $b:\n    $f($a, $b)\n",
+        "for $x in $a:\n    $b = $f($x)\n",
+        "while $a:\n    $a.$f()\n",
+        "def $f($a, $b):\n    $a = $c\n",
+    ),
+}
+"""Blocks of one statement; what follows may stand in them or behind them."""
+
+
+def behind(surroundings: Templates, prompt: str) -> Templates:
+    """The prompt behind each of the surroundings, split by split.
+
+    >>> behind({"train": ("if $a:\\n",)}, "    <<for|while>> $x")
+    {'train': ('if $a:\\n    <<for|while>> $x',)}
+    """
+    return {split: tuple(text + prompt for text in texts) for split, texts in surroundings.items()}
 
 
 def template_task(

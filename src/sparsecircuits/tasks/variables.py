@@ -1,48 +1,50 @@
-"""What a variable was set to decides how it grows: ``.add`` after a set, `` +=`` after a string.
+"""What a variable was set to decides how it grows: ``.add`` after ``set()``, `` +=`` after ``""``.
 
-The paper's empty string is ``""``. With the split pattern ``""⏎`` is one token where ``set()⏎`` is two, so
-the two prompts could never be equally long; here the string is ``str()``, and the prompts differ in one
-token. The corpus writes it both ways.
+With the split pattern ``""⏎`` is one token where ``set()⏎`` is two. So a statement before it, about other
+names, is one token longer on the side of the string. What it is necessarily goes along with the side, but
+the same kind of statement is the longer one in one template and the shorter one in another, and both kinds
+are among the contexts, equal on both sides: which statements were seen does not tell the side.
 """
 
 from __future__ import annotations
 
-from sparsecircuits.tasks.template import template_task
+from sparsecircuits.data.idioms.names import SPLITS
+from sparsecircuits.tasks.template import Templates, template_task
+
+_SURROUNDED: Templates = {
+    "train": (
+        '<<$f()|$f($a)>>\n$c = <<set()|"">>\nfor $x in $b:\n    $c',
+        '<<$f($a)|$a.$f($b)>>\n$c = <<set()|"">>\nfor $x in $a:\n    $c',
+        '<<$a.$f($b)|$a = $b.$d>>\n$c = <<set()|"">>\nfor $x in $f($a):\n    $c',
+        '<<$a = $b.$d|$a = $b + $d>>\n$c = <<set()|"">>\nfor $x in $b.$d:\n    $c',
+        '<<$a = $b + $d|$a = $b + $d.$w>>\n$c = <<set()|"">>\nif $b:\n    $c',
+    ),
+    "validation": (
+        '<<$f()|import $a>>\n$c = <<set()|"">>\nfor $x in $a:\n    $c',
+        '<<import $a|$a.$f($b)>>\n$c = <<set()|"">>\nfor $x in $f($b):\n    $c',
+        '<<$a.$f($b)|$a.$b = $d>>\n$c = <<set()|"">>\nfor $x in $a.$b:\n    $c',
+    ),
+    "heldout": (
+        '<<$a.$f()|$a = $f()>>\n$c = <<set()|"">>\nfor $x in $a:\n    $c',
+        '<<$a = $f()|$a = $f($b)>>\n$c = <<set()|"">>\nfor $x in $b.$d:\n    $c',
+        '<<$a = $f($b)|$f()\n$a = $b>>\n$c = <<set()|"">>\nfor $x in $f($a):\n    $c',
+    ),
+}
 
 SET_OR_STRING_FIXEDVARNAME = template_task(
     "set_or_string_fixedvarname",
     "current was set to a set or a string: .add or +=",
-    context_counts=(1,),
+    context_counts=(0, 1),
     answer="<<.add(| += >>$d<<)|>>\n",
     templates={
-        "train": (
-            "current = <<set|str>>()\nfor $x in $a:\n    current",
-            "current = <<set|str>>()\nfor $x in $f($a):\n    current",
-            "current = <<set|str>>()\nif $a:\n    current",
-        ),
-        "validation": ("current = <<set|str>>()\nwhile $a:\n    current",),
-        "heldout": (
-            "current = <<set|str>>()\nfor $x in $a.$b:\n    current",
-            "current = <<set|str>>()\nif $a == $b:\n    current",
-        ),
+        split: tuple(template.replace("$c", "current") for template in _SURROUNDED[split]) for split in SPLITS
     },
 )
 
 SET_OR_STRING = template_task(
     "set_or_string",
     "a variable of any name was set to a set or a string: .add or +=",
-    context_counts=(1,),
+    context_counts=(0, 1),
     answer="<<.add(| += >>$d<<)|>>\n",
-    templates={
-        "train": (
-            "$c = <<set|str>>()\nfor $x in $a:\n    $c",
-            "$c = <<set|str>>()\nfor $x in $f($a):\n    $c",
-            "$c = <<set|str>>()\nif $a:\n    $c",
-        ),
-        "validation": ("$c = <<set|str>>()\nwhile $a:\n    $c",),
-        "heldout": (
-            "$c = <<set|str>>()\nfor $x in $a.$b:\n    $c",
-            "$c = <<set|str>>()\nif $a == $b:\n    $c",
-        ),
-    },
+    templates=_SURROUNDED,
 )

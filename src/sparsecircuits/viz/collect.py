@@ -1,4 +1,4 @@
-"""From models and circuits to the page's document (``schema.json``): the one file of ``viz`` that runs a model.
+"""From models and circuits to the page's document (``schema.json``): the model is run in ``facts``.
 
 For each circuit:
 
@@ -23,25 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, count_edges, edges_between, model_hash, stream_links
 from sparsecircuits.circuit.edges import node_degrees
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError
-from sparsecircuits.model import Node, SparseGPT, record
-from sparsecircuits.model.sites import READS, WRITES
-from sparsecircuits.tasks import Task, TokenPairs, get_task, task_loss
+from sparsecircuits.model import Node, SparseGPT
+from sparsecircuits.tasks import Task, TokenPairs, get_task
 from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, score
 from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
 from sparsecircuits.validate import Necessity
+from sparsecircuits.viz.facts import logits_out, node_effects, prompt_samples, tokens_in
 from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.page import write_page
 from sparsecircuits.viz.schema import FORMAT, VERSION, load_schema
 
-#: Tokens listed at a node that reads or writes the residual stream.
-TOKENS_LISTED = 8
+#: Held-out pairs that effects, and figures that pruning did not store, are measured on.
+EFFECT_PAIRS = 128
 _MAX_TOKENS = 64
 _MEASURED = ("loss", "raw_loss", "accuracy", "full_loss", "edges")
 
@@ -126,7 +125,7 @@ def circuit_entry(
     model_name: str,
     id: str | None = None,
     samples: int = 6,
-    effect_pairs: int | None = 128,
+    effect_pairs: int | None = None,
     necessity: Necessity | None = None,
 ) -> dict[str, Any]:
     """Everything that the page shows of one circuit.
@@ -140,24 +139,26 @@ def circuit_entry(
         id: the circuit's key, used in links; None: ``MODEL/TASK``.
         samples: held-out pairs that are shown with their activations.
         effect_pairs: held-out pairs that effects are measured on, one forward over all of them for each
-            node; None: effects are left out.
+            node; None: 128, or fewer in a circuit of more than 32 nodes; 0: effects are left out.
         necessity: None: what ``circuit.info["necessity"]`` holds, if anything.
 
     Raises:
         TaskError: the task does not fit the tokenizer.
         CheckpointError: the circuit does not fit the model.
     """
+    if effect_pairs is None:
+        effect_pairs = max(16, min(EFFECT_PAIRS, 32 * EFFECT_PAIRS // max(1, len(circuit))))
     pairs = task.pairs(
         tokenizer,
         "heldout",
-        max(samples, effect_pairs or 128),
+        max(samples, EFFECT_PAIRS, effect_pairs),
         seed=_setting(circuit, "seed", 0),
         max_tokens=min(_setting(circuit, "max_tokens", _MAX_TOKENS), model.config.n_ctx),
     )
     nodes = sorted(circuit.nodes)
     degrees = node_degrees(model, nodes)
     effects: dict[Node, float] = {}
-    if effect_pairs is not None:
+    if effect_pairs:
         effects = node_effects(model, circuit, pairs.rows(slice(0, effect_pairs)))
     return {
         "id": id or f"{model_name}/{task.name}",
@@ -176,8 +177,8 @@ def circuit_entry(
                 "mean": float(circuit.frozen[str(node.at)][node.index]),
                 "effect": effects.get(node),
                 "edges_total": degrees[node],
-                "tokens_in": _tokens_in(model, tokenizer, node, pairs),
-                "logits_out": _logits_out(model, tokenizer, node, pairs),
+                "tokens_in": tokens_in(model, tokenizer, node, pairs),
+                "logits_out": logits_out(model, tokenizer, node, pairs),
             }
             for node in nodes
         ],
@@ -189,20 +190,8 @@ def circuit_entry(
             {"source": str(link.source), "target": str(link.target), "channel": link.source.index}
             for link in stream_links(nodes)
         ],
-        "samples": _samples(model, tokenizer, circuit, pairs.rows(slice(0, samples))),
+        "samples": prompt_samples(model, tokenizer, circuit, pairs.rows(slice(0, samples))),
     }
-
-
-@torch.no_grad()
-def node_effects(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[Node, float]:
-    """How much the circuit's scaled loss on ``pairs`` rises, in nats, when one node is removed from it."""
-
-    def loss(some: Circuit) -> float:
-        with some.installed(model):
-            return score(pair_logits(model, pairs), pairs, Calibration(circuit.scale, 0.0)).loss
-
-    whole = loss(circuit)
-    return {node: loss(circuit.without([node])) - whole for node in sorted(circuit.nodes)}
 
 
 def _metrics(
@@ -244,90 +233,6 @@ def _measure(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[str,
         "full_loss": score(full, pairs, Calibration(scale, 0.0)).loss,
         "edges": count_edges(model, circuit.nodes),
     }
-
-
-def _tokens_in(
-    model: SparseGPT, tokenizer: Tokenizer, node: Node, pairs: TokenPairs
-) -> list[tuple[str, float]]:
-    """The prompts' tokens whose embedding has the largest entries in the channel that ``node`` reads."""
-    if node.site not in READS or node.index >= model.config.d_model:  # beyond: concatenated positions
-        return []
-    column = model.transformer["wte"].weight[:, node.index]
-    weights = {int(token): float(column[token]) for token in torch.unique(pairs.tokens[_real(pairs)])}
-    return _largest(tokenizer, weights)
-
-
-def _logits_out(
-    model: SparseGPT, tokenizer: Tokenizer, node: Node, pairs: TokenPairs
-) -> list[tuple[str, float]]:
-    """Unembedding weights of the channel that ``node`` writes: the candidates', then the largest."""
-    if node.site not in WRITES:
-        return []
-    column = model.lm_head.weight[:, node.index]
-    candidates = torch.unique(torch.cat([pairs.target, pairs.other])).tolist()
-    first = _largest(tokenizer, {token: float(column[token]) for token in candidates if token >= 0})
-    top = column.abs().topk(min(TOKENS_LISTED, len(column))).indices.tolist()
-    rest = _largest(tokenizer, {token: float(column[token]) for token in top if token not in candidates})
-    return [*first, *rest][:TOKENS_LISTED]
-
-
-def _largest(tokenizer: Tokenizer, weights: Mapping[int, float]) -> list[tuple[str, float]]:
-    ranked = sorted((token for token in weights if weights[token]), key=lambda token: -abs(weights[token]))
-    return [(tokenizer.text(token), weights[token]) for token in ranked[:TOKENS_LISTED]]
-
-
-def _samples(
-    model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, pairs: TokenPairs
-) -> list[dict[str, Any]]:
-    nodes = sorted(circuit.nodes)
-    with circuit.installed(model), record(model, {str(node.at) for node in nodes}) as cache:
-        logits = circuit.scale * model(pairs.tokens, pairs.last)
-    # exp(-loss) of a row is the probability of its answer, whichever the form of the task.
-    chance = (-task_loss(logits, pairs)).exp()
-    full_chance = (-task_loss(model(pairs.tokens, pairs.last), pairs)).exp()
-    found = []
-    for row in _by_pair(len(pairs)):
-        pair, side = row % len(pairs), "left" if row < len(pairs) else "right"
-        length = int(pairs.last[row]) + 1
-        other = int(pairs.other[row])
-        found.append(
-            {
-                "pair": pair,
-                "side": side,
-                "tokens": [tokenizer.text(token) for token in pairs.tokens[row, :length].tolist()],
-                "differs": torch.nonzero(pairs.marked[pair]).flatten().tolist(),
-                "answer": _answer(tokenizer, pairs, row),
-                "other": tokenizer.text(other) if other >= 0 else "",
-                "probability": float(chance[row]),
-                "full_probability": float(full_chance[row]),
-                "activations": {
-                    str(node): _rounded(cache[str(node.at)][row, :length, node.index]) for node in nodes
-                },
-            }
-        )
-    return found
-
-
-def _answer(tokenizer: Tokenizer, pairs: TokenPairs, row: int) -> str:
-    """The right next token; where any token but one is right, the one that the task's text goes on with."""
-    target = int(pairs.target[row])
-    if target >= 0:
-        return tokenizer.text(target)
-    text = pairs.texts[row % len(pairs)]
-    return tokenizer.text(tokenizer.encode(text.right + text.right_answer)[int(pairs.last[row])])
-
-
-def _by_pair(count: int) -> list[int]:
-    return [row for pair in range(count) for row in (pair, pair + count)]
-
-
-def _real(pairs: TokenPairs) -> Tensor:
-    """[rows, pos] where there is a prompt, and not padding behind it."""
-    return torch.arange(pairs.tokens.shape[1]) <= pairs.last[:, None]
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 4) for value in values.tolist()]
 
 
 def _setting(circuit: Circuit, key: str, default: int) -> int:

@@ -1,0 +1,65 @@
+"""What several commands take: a run by name or folder, tasks by name, the circuits that a run holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsecircuits.errors import CheckpointError, near_misses
+
+if TYPE_CHECKING:
+    from sparsecircuits.circuit import Circuit
+    from sparsecircuits.train import Run
+
+RUNS = Path("runs")
+"""Where runs lie that are called by name."""
+
+
+def new_run_folder(name: str) -> Path:
+    """Where a run that is to be made goes: a bare name into ``runs/``, anything else is a path.
+
+    >>> [new_run_folder(name).as_posix() for name in ("mine", "there/mine")]
+    ['runs/mine', 'there/mine']
+    """
+    bare = name not in (".", "..") and not any(sign in name for sign in ("/", os.sep))
+    return RUNS / name if bare and not Path(name).is_dir() else Path(name)
+
+
+def open_run(name: str) -> Run:
+    """Open RUN: a folder, or one in ``runs/``.
+
+    Raises:
+        CheckpointError: there is none; the message names the runs that sound like it.
+    """
+    from sparsecircuits.train.run import RUN_FILE, Run
+
+    folder = next((path for path in (Path(name), RUNS / name) if path.is_dir()), None)
+    if folder is None:
+        found = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/{RUN_FILE}")]
+        known = {path.relative_to(RUNS).as_posix() for path in found}
+        raise CheckpointError(f"no run {name!r}, here or in {RUNS}; {near_misses(name, known)}")
+    return Run.open(folder)
+
+
+def saved_circuits(run: Run, names: Sequence[str] = ()) -> list[Circuit]:
+    """The circuits in ``RUN/circuits``, in the order of the tasks; those of ``names`` if any are given.
+
+    Raises:
+        CheckpointError: none there, an unknown name (with near misses), or a damaged file.
+    """
+    from sparsecircuits.circuit.files import CIRCUIT_FILE, load_circuit
+    from sparsecircuits.tasks import TASKS
+
+    order = list(TASKS)
+    known = sorted(
+        (path.parent.name for path in run.circuits.glob(f"*/{CIRCUIT_FILE}")),
+        key=lambda name: (order.index(name) if name in order else len(order), name),
+    )
+    if not known:
+        raise CheckpointError(f"{run.circuits}: no circuits yet; sparsecircuits prune {run.folder} --all")
+    for name in names:
+        if name not in known:
+            raise CheckpointError(f"{run.circuits}: no circuit {name!r}; {near_misses(name, known)}")
+    return [load_circuit(run.circuits / name) for name in known if not names or name in names]

@@ -1,0 +1,127 @@
+"""``sparsecircuits train``: a preset, a few overrides, a corpus; out comes a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from sparsecircuits.cli.arguments import new_run_folder
+from sparsecircuits.cli.progress import Progress
+from sparsecircuits.cli.report import Column, print_json, print_table
+from sparsecircuits.cli.settings import flat, override
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sparsecircuits.data import Corpus
+    from sparsecircuits.presets import Preset
+    from sparsecircuits.train.loop import Progress as Step
+
+COLUMNS = (
+    Column("val_loss", "validation loss", ".4f"),
+    Column("density", "density", ".4f"),
+    Column("tokens", "tokens", ",d"),
+    Column("steps", "steps", ",d"),
+    Column("seconds", "seconds", ".0f"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    """Train a model: a preset, changed by a few settings, on a corpus.
+
+    Everything goes into the run's folder. Interrupted, the same command goes on where it stopped, and ends
+    with the same weights as if it had not been.
+
+    Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+    """
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """The run to make: a folder, or a name in runs/."""
+    preset: str = "demo"
+    """What to start from: demo, demo_dense, tiny."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """Change a setting of the preset, again for each: train.steps=3000, model.d_model=256,
+    data.train_tokens=5000000. --show lists all."""
+    data: Path | None = None
+    """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    show: bool = False
+    """Print every setting as it would be, and stop."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def run(options: Options) -> None:
+    """Build or open the corpus, train, and print the result."""
+    from sparsecircuits.train import train
+
+    preset = resolve(options.preset, options.set, built=options.data is not None)
+    if options.show:
+        _show(preset, options.json)
+        return
+    folder = new_run_folder(options.run)
+    with Progress() as progress:
+        corpus = _corpus(preset, options.data, folder, progress)
+        model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
+        config = dataclasses.replace(preset.run, model=model)
+        bar = progress.add(f"train {folder.name}", total=config.train.steps)
+        per_step = config.train.rows * config.model.n_ctx
+
+        def watch(step: Step) -> None:
+            bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
+
+        result = train(config, corpus, folder, watch)
+    row = {"run": str(folder), "corpus": str(corpus.folder), **dataclasses.asdict(result)}
+    if options.json:
+        print_json(row)
+        return
+    print_table([row], COLUMNS)
+    print(f"run: {folder}")
+
+
+def resolve(name: str, words: Sequence[str], *, built: bool = False) -> Preset:
+    """The preset ``name`` with the settings that ``words`` change.
+
+    The size of the vocabulary is one setting, ``data.vocab_size``; the model's follows.
+
+    Args:
+        name: of a preset.
+        words: ``KEY=VALUE``.
+        built: whether the corpus is there already, so that nothing of it can be set.
+
+    Raises:
+        ConfigError: an unknown preset or key (with near misses), or a value that does not fit.
+    """
+    from sparsecircuits.presets import get_preset
+
+    preset = get_preset(name)
+    values = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if "model.vocab_size" in values:
+        raise ConfigError("model.vocab_size follows the corpus' tokenizer; set data.vocab_size")
+    if built and (wrong := sorted(key for key in values if key.startswith("data."))):
+        raise ConfigError(f"--data names a corpus that is built already; leave out {', '.join(wrong)}")
+    if "data.vocab_size" in values:
+        words = [*words, f"model.vocab_size={values['data.vocab_size']}"]
+    return override(preset, words)
+
+
+def _corpus(preset: Preset, built: Path | None, folder: Path, progress: Progress) -> Corpus:
+    """The corpus that is there, or the preset's in ``RUN/data``."""
+    from sparsecircuits.data import Corpus, build_corpus
+
+    if built is not None:
+        return Corpus.open(built)
+    return build_corpus(preset.data, folder / "data", progress.stage)
+
+
+def _show(preset: Preset, as_json: bool) -> None:
+    settings = dict(flat(preset))
+    if as_json:
+        print_json(settings)
+        return
+    for key, value in settings.items():
+        print(f"{key}={'none' if value is None else value}")

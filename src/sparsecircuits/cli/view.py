@@ -1,0 +1,65 @@
+"""``sparsecircuits view``: the circuits of a run as one self-contained page, or one of them as a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    """Draw the circuits of a run.
+
+    The page is one file that needs no network: the circuit as a graph, what each node does, prompts coloured
+    by activation.
+
+    Example: sparsecircuits view demo/sparse single_double_quote --png quotes.png
+    """
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """A run: its folder, or its name in runs/."""
+    circuits: Annotated[Positional[tuple[str, ...]], arg(metavar="[CIRCUIT ...]")] = ()
+    """Circuits by name, as they are called in RUN/circuits; none: all."""
+    export: Path | None = None
+    """Where to write the page; RUN/index.html if not given."""
+    png: Path | None = None
+    """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
+
+
+def run(options: Options) -> None:
+    """Write the page or the picture, and print where it is."""
+    if options.png is not None and options.png.suffix not in PICTURES:
+        raise ConfigError(f"--png is {options.png}; it must end in {', '.join(PICTURES)}")
+    if options.png is not None and options.export is not None:
+        raise ConfigError("--png and --export: give one of them")
+    run = open_run(options.run)
+    circuits = saved_circuits(run, options.circuits)
+    if options.png is None:
+        from sparsecircuits.viz.collect import circuit_page
+
+        path = options.export or run.folder / "index.html"
+        circuit_page(run, circuits, path)
+        print(path)
+        return
+    from sparsecircuits.tasks import get_task
+    from sparsecircuits.viz.collect import circuit_entry
+    from sparsecircuits.viz.static import draw_circuit
+
+    if len(circuits) > 1:
+        names = ", ".join(circuit.task for circuit in circuits)
+        raise ConfigError(f"--png draws one circuit; name one of {names}")
+    (circuit,) = circuits
+    entry = circuit_entry(
+        run.model(), run.tokenizer(), circuit, get_task(circuit.task), model_name=run.name, samples=2
+    )
+    draw_circuit(entry, options.png)
+    print(options.png)

@@ -1,0 +1,82 @@
+"""Named starting points: everything that decides a run, as functions that change a few lines of another.
+
+A run is a preset and a few overrides; a variant never becomes a new script.
+
+>>> get_preset("demo").model.n_layer
+2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sparsecircuits.config import Config
+from sparsecircuits.data import DataConfig
+from sparsecircuits.errors import ConfigError, near_misses
+from sparsecircuits.model import GPTConfig
+from sparsecircuits.train import RunConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(Config):
+    """A corpus, and a model with its recipe."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """What its corpus is made of."""
+    model: GPTConfig = GPTConfig()
+    """The model's shape."""
+    train: TrainConfig = TrainConfig()
+    """The recipe."""
+
+    def validate(self) -> None:
+        if self.model.vocab_size != self.data.vocab_size:
+            raise ConfigError(
+                f"Preset: model.vocab_size is {self.model.vocab_size}, data.vocab_size is "
+                f"{self.data.vocab_size}; they must be equal"
+            )
+
+    @property
+    def run(self) -> RunConfig:
+        """What :func:`~sparsecircuits.train.train` takes."""
+        return RunConfig(model=self.model, train=self.train)
+
+
+def demo() -> Preset:
+    """A sparse model that does most of the tasks, in minutes on one core."""
+    return Preset(
+        data=DataConfig(vocab_size=1024),
+        model=GPTConfig(vocab_size=1024, n_ctx=64, n_layer=2, d_model=128),
+        train=TrainConfig(steps=1500, lr=2e-2, density=1 / 32, embed_density=1 / 64),
+    )
+
+
+def demo_dense() -> Preset:
+    """The dense twin of ``demo``: the same in all but the sparsity of its weights."""
+    preset = demo()
+    return preset.replace(train=preset.train.replace(density=1.0, embed_density=1.0, lr=4e-3))
+
+
+def tiny() -> Preset:
+    """Seconds: for tests, and for trying things out. It does a few of the easiest tasks."""
+    preset = demo()
+    return preset.replace(
+        data=preset.data.replace(train_tokens=150_000, val_tokens=8_192, tokenizer_chars=200_000),
+        model=preset.model.replace(d_model=48, n_ctx=32),
+        train=preset.train.replace(steps=250, rows=8, density=1 / 8, embed_density=1 / 4, eval_tokens=4_096),
+    )
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"demo": demo, "demo_dense": demo_dense, "tiny": tiny}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the closest.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; {near_misses(name, PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,174 @@
+"""A circuit runs as what it keeps; nothing missing is ever taken for zero."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sparsecircuits.circuit import Circuit, freeze
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.model import GPTConfig, Node, SparseGPT, record
+from tests.circuit import toy
+
+SOME = ("0.attn.v.3", "0.mlp.post_act.7", "1.attn.resid_delta.0", "1.mlp.act_in.2", "1.mlp.post_act.11")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"topk_fraction": None, "sink": False}, {"positions": "concat"}, {"positions": "learned"}],
+)
+def test_keeping_every_node_changes_nothing_bit_for_bit(changes: dict[str, object]):
+    config = toy.CONFIG.replace(**changes)
+    model = SparseGPT(config)
+    identity = Circuit("toy", toy.every_node(config), toy.values(config))
+    plain = model(toy.TOKENS)
+    with identity.installed(model):
+        assert torch.equal(model(toy.TOKENS), plain)
+    with identity.without(identity.nodes).removed(model):
+        assert torch.equal(model(toy.TOKENS), plain)
+    assert len(identity) == config.node_count
+
+
+def test_an_empty_circuit_is_the_sum_of_its_frozen_writes():
+    model, frozen = toy.model(), toy.values()
+    with torch.no_grad(), toy.circuit().installed(model):
+        logits = model(toy.TOKENS)
+    x = model.transformer["wte"](toy.TOKENS)
+    for name in ("0.attn.resid_delta", "0.mlp.resid_delta", "1.attn.resid_delta", "1.mlp.resid_delta"):
+        x = x + frozen[name]
+    assert model.bigram_table is not None
+    assert_close(logits, model.lm_head(model.transformer["ln_f"](x)) + model.bigram_table[toy.TOKENS])
+
+
+def test_deleted_nodes_are_held_at_their_values_and_kept_ones_live():
+    model, circuit = toy.model(), toy.circuit("0.attn.v.3", "0.attn.act_in.1", "0.attn.act_in.6")
+    with record(model, ["0.attn.act_in"]) as before:
+        model(toy.TOKENS)
+    with circuit.installed(model), record(model, ["0.attn.act_in", "0.attn.v"]) as after:
+        model(toy.TOKENS)
+    kept, deleted = [1, 6], [0, 2, 3, 4, 5, 7]
+    values = circuit.frozen["0.attn.act_in"]
+    assert torch.equal(after["0.attn.act_in"][..., kept], before["0.attn.act_in"][..., kept])
+    assert torch.equal(after["0.attn.act_in"][..., deleted], values[deleted].expand(2, 8, 6))
+    assert torch.equal(after["0.attn.v"][..., 0], circuit.frozen["0.attn.v"][0].expand(2, 8))
+
+
+def test_removed_is_the_complement():
+    model, circuit = toy.model(), toy.circuit(*SOME)
+    with circuit.removed(model):
+        removed = model(toy.TOKENS)
+    with circuit.keeping(toy.every_node() - circuit.nodes).installed(model):
+        assert torch.equal(model(toy.TOKENS), removed)
+    assert not torch.equal(model(toy.TOKENS), removed)
+
+
+def test_logits_are_scaled():
+    model, circuit = toy.model(), toy.circuit(*SOME, scale=2.5)
+    at = torch.tensor([3, 7])
+    with torch.no_grad(), circuit.installed(model):
+        raw = model(toy.TOKENS)
+    assert torch.equal(circuit.logits(model, toy.TOKENS), 2.5 * raw)
+    assert_close(circuit.logits(model, toy.TOKENS, at), 2.5 * raw[[0, 1], at])
+
+
+@pytest.mark.parametrize("way", ["installed", "removed"])
+def test_the_model_is_whole_again_afterwards(way: str):
+    model, circuit = toy.model(), toy.circuit(*SOME)
+    plain = model(toy.TOKENS)
+    with getattr(circuit, way)(model):
+        pass
+    assert torch.equal(model(toy.TOKENS), plain)
+    with pytest.raises(RuntimeError, match="inside"), getattr(circuit, way)(model):
+        raise RuntimeError("inside")
+    assert torch.equal(model(toy.TOKENS), plain)
+
+
+@pytest.mark.parametrize("way", ["installed", "removed"])
+def test_a_missing_mean_is_an_error_and_never_zero(way: str):
+    frozen = toy.values()
+    del frozen["1.mlp.post_act"]
+    circuit = Circuit("toy", toy.nodes("0.attn.v.3"), frozen)
+    with (
+        pytest.raises(CheckpointError, match=r"no .* for site 1\.mlp\.post_act"),
+        getattr(circuit, way)(toy.model()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (9,), (1, 8), ()])
+def test_values_of_another_width_are_an_error(shape: tuple[int, ...]):
+    frozen = {**toy.values(), "1.attn.q": torch.ones(shape)}
+    with (
+        pytest.raises(CheckpointError, match=r"1\.attn\.q.*\(8,\)"),
+        Circuit("toy", frozenset(), frozen).installed(toy.model()),
+    ):
+        pass
+
+
+def test_a_circuit_of_a_deeper_model_does_not_fit():
+    deeper: GPTConfig = toy.CONFIG.replace(n_layer=3)
+    circuit = Circuit("toy", toy.nodes("2.attn.v.0"), toy.values(deeper))
+    with pytest.raises(CheckpointError, match=r"no site 2\.attn\.act_in"), circuit.installed(toy.model()):
+        pass
+
+
+def test_freeze_needs_a_mask_for_every_site():
+    keep = toy.circuit().keep_masks()
+    del keep["0.attn.k"]
+    with (
+        pytest.raises(CheckpointError, match=r"no mask for site 0\.attn\.k"),
+        freeze(toy.model(), keep, toy.values()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["0.mlp.post_act.12", "2.attn.v.0", "final_resid.0"])
+def test_a_node_that_does_not_exist_is_refused(name: str):
+    with pytest.raises(CheckpointError, match=name.rsplit(".", 1)[0]):
+        toy.circuit(name)
+
+
+def test_a_negative_index_does_not_count_from_the_end():
+    node = Node(Node.parse("0.attn.v.0").at, -1)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Circuit("toy", frozenset([node]), toy.values())
+    with pytest.raises(CheckpointError, match="does not exist"):
+        toy.circuit().with_frozen(node, 0.0)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+def test_a_scale_is_a_positive_number(scale: float):
+    with pytest.raises(ConfigError, match="positive"):
+        toy.circuit(scale=scale)
+
+
+def test_edits_return_copies():
+    circuit = toy.circuit(*SOME, scale=2.0)
+    node = Node.parse("1.mlp.post_act.11")
+    assert circuit.without([node]).nodes == toy.nodes(*SOME[:4])
+    assert circuit.keeping([node]).nodes == frozenset([node])
+    frozen = circuit.with_frozen(node, 7.5)
+    assert frozen.nodes == toy.nodes(*SOME[:4])
+    assert float(frozen.frozen["1.mlp.post_act"][11]) == 7.5
+    assert torch.equal(frozen.frozen["1.mlp.post_act"][:11], circuit.frozen["1.mlp.post_act"][:11])
+    assert frozen.scale == 2.0
+    assert frozen.info == {"seed": 3}
+    # The original is as it was.
+    assert circuit.nodes == toy.nodes(*SOME)
+    assert torch.equal(circuit.frozen["1.mlp.post_act"], toy.values()["1.mlp.post_act"])
+
+
+def test_masks_by_site():
+    masks = toy.circuit("0.attn.v.3", "0.attn.v.5").keep_masks()
+    assert set(masks) == set(toy.values())
+    assert masks["0.attn.v"].tolist() == [False, False, False, True, False, True, False, False]
+    assert not any(mask.any() for name, mask in masks.items() if name != "0.attn.v")
+
+
+def test_description():
+    assert toy.circuit("1.attn.v.3", "0.mlp.post_act.7", "1.attn.v.0", scale=2.0).describe() == (
+        "circuit for toy: 3 nodes, scale 2\n  0.mlp.post_act: 1\n  1.attn.v: 2"
+    )

@@ -1,0 +1,71 @@
+"""The command data: what it builds, what it says, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsecircuits.cli.data import read_mix
+from sparsecircuits.data import Corpus
+from sparsecircuits.errors import ConfigError
+
+SMALL = ("--vocab-size", "257", "--train-tokens", "2000", "--val-tokens", "200")
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"{i}.py").write_text(f"value_{i} = {i} + 1\nprint(value_{i})\n" * 5)
+    (folder / "empty.py").write_text("")
+    (folder / "latin.py").write_bytes(b"x = '\xe9'\n")
+    return folder
+
+
+def test_it_builds_a_corpus_and_prints_its_manifest(call, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    done = call("data", "--out", out, "--source", texts, *SMALL, "--json")
+    assert done.code == 0
+    report = done.json
+    corpus = Corpus.open(out)
+    assert report["folder"] == str(out)
+    assert (
+        report["tokens"]
+        == {"train": 2000, "val": 200}
+        == {"train": len(corpus.train), "val": len(corpus.val)}
+    )
+    assert report["config"]["mix"] == {str(texts): 1.0}
+    assert sum(report["sources"][str(texts)]["skipped"].values()) == 2
+
+
+def test_the_table_names_what_was_skipped(call, texts: Path, tmp_path: Path) -> None:
+    done = call(
+        "data", "--out", tmp_path / "corpus", "--source", f"{texts}=3", "--source", "idioms=1", *SMALL
+    )
+    assert done.code == 0
+    lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    assert "2,000 tokens to train on, 200 to validate" in done.out
+    assert "1 empty" in lines[str(texts)]
+    assert "empty" not in lines["idioms"]
+
+
+def test_mistakes(call, tmp_path: Path) -> None:
+    done = call("data", "--out", tmp_path / "corpus", "--source", "idoms", *SMALL)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("error: ")
+    assert "idoms" in done.err
+    done = call("data", "--out", tmp_path / "corpus", "--vocab-size", "100")
+    assert (done.code, done.err) == (2, "error: DataConfig.vocab_size is 100; the minimum is 257\n")
+
+
+def test_mix() -> None:
+    assert read_mix(["stdlib=0.1", "my_project", "a=b=2", "odd=name"]) == {
+        "stdlib": 0.1,
+        "my_project": 1.0,
+        "a=b": 2.0,
+        "odd=name": 1.0,
+    }
+    with pytest.raises(ConfigError, match="names 'stdlib' twice"):
+        read_mix(["stdlib=0.1", "stdlib"])

@@ -1,0 +1,110 @@
+"""The command train: a preset and overrides become a run; the same words again change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsecircuits.cli.train import resolve
+from sparsecircuits.presets import tiny
+from sparsecircuits.train import load_run
+
+SHORT = ("--preset", "tiny", "--set", "train.steps=3", "--set", "model.n_layer=1")
+
+
+def test_overrides_reach_the_run_and_the_same_command_finds_it_done(
+    call, trained: Path, tmp_path: Path
+) -> None:
+    words = ("train", tmp_path / "mine", *SHORT, "--data", trained / "data", "--json")
+    first = call(*words)
+    assert first.code == 0
+    run = load_run(tmp_path / "mine")
+    assert run.config.train == tiny().train.replace(steps=3)
+    assert run.config.model == tiny().model.replace(n_layer=1)
+    assert first.json["steps"] == 3
+    assert first.json["tokens"] == 3 * 8 * 32  # steps, rows, context
+    assert first.json["corpus"] == str(trained / "data")
+    assert "train mine  3/3 (100%)" in first.err
+    again = call(*words)
+    assert again.json == first.json
+    assert again.err == ""  # no step was taken
+
+
+def test_a_bare_name_is_a_run_in_runs(
+    call, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call("train", "mine", *SHORT, "--data", trained / "data")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"run: {Path('runs/mine')}"
+    assert load_run("runs/mine").result() is not None
+    assert call("eval", "mine", "--task", "else_elif", "--pairs", "8", "--json").json["run"] == str(
+        Path("runs/mine")
+    )
+    assert call("eval", "mime").err == "error: no run 'mime', here or in runs; did you mean 'mine'?\n"
+
+
+def test_the_presets_own_corpus_lies_in_the_run(trained: Path) -> None:
+    run = load_run(trained)
+    assert run.corpus_folder == (trained / "data").resolve()
+    assert run.corpus().manifest.config == tiny().data
+
+
+def test_the_vocabulary_is_one_setting() -> None:
+    preset = resolve("tiny", ["data.vocab_size=512"])
+    assert (preset.data.vocab_size, preset.model.vocab_size) == (512, 512)
+
+
+def test_show_trains_nothing(call, tmp_path: Path) -> None:
+    done = call("train", tmp_path / "mine", *SHORT, "--set", "train.density=1/4", "--show")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert "train.steps=3" in lines
+    assert "train.density=0.25" in lines
+    assert "model.n_head=none" in lines
+    assert not (tmp_path / "mine").exists()
+    assert call("train", "x", *SHORT, "--show", "--json").json["model.n_layer"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "dmo"], "unknown preset 'dmo'; did you mean 'demo'?"),
+        (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
+        (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
+        (["--set", "model.vocab_size=300"], "set data.vocab_size"),
+        (["--data", "here", "--set", "data.seed=1"], "leave out data.seed"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(call, words: list[str], message: str, tmp_path: Path) -> None:
+    done = call("train", tmp_path / "mine", *words)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_density_below_the_floor_names_both_numbers(call, trained: Path, tmp_path: Path) -> None:
+    done = call(
+        "train",
+        tmp_path / "mine",
+        "--preset",
+        "tiny",
+        "--data",
+        trained / "data",
+        "--set",
+        "train.density=1/16",
+    )
+    assert done.code == 2
+    # Of a row's 48 weights a sixteenth is 3, the floor 4; 144 rows of c_attn: 432 against 576.
+    assert "432" in done.err
+    assert "576" in done.err
+
+
+def test_another_config_in_the_same_folder_is_refused(call, trained: Path) -> None:
+    done = call("train", trained, "--preset", "tiny", "--set", "train.steps=251", "--data", trained / "data")
+    assert done.code == 2
+    assert "train.steps: 250 there, 251 here" in done.err

@@ -1,0 +1,104 @@
+"""Bisection finds the smallest prefix; the clean-up leaves nothing that can be spared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sparsecircuits.model import Node
+from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
+
+NODES = [Node.parse(f"0.mlp.post_act.{index}") for index in range(40)]
+Reaches = Callable[[frozenset[Node], float], bool]
+
+
+class Counted:
+    """A loss of ``1 / (1 + nodes)``, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, nodes: frozenset[Node], target: float) -> bool:
+        self.calls += 1
+        return 1 / (1 + len(nodes)) <= target
+
+
+@pytest.mark.parametrize("start", [0, 1, 9, 10, 11, 40, 99])
+@pytest.mark.parametrize("size", [1, 2, 10, 39, 40])
+def test_bisection_finds_the_smallest_prefix(size: int, start: int):
+    reaches = Counted()
+    found = bisect_size(NODES, start, reaches, 1 / (1 + size) + 1e-9)
+    assert found == frozenset(NODES[:size])
+    assert reaches.calls <= 16  # growing by half from 1 to 40: 9 steps; halving: 6
+
+
+def test_an_unreachable_target_is_none():
+    assert bisect_size(NODES, 5, Counted(), 1 / 42) is None
+
+
+def test_what_is_needed_decides_and_not_the_size():
+    needed = {NODES[3], NODES[17]}
+    found = bisect_size(NODES, 8, lambda nodes, target: needed <= nodes, 0.15)
+    assert found == frozenset(NODES[:18])
+
+
+def flat(nodes: frozenset[Node]) -> dict[Node, float]:
+    """An estimate that knows nothing."""
+    return dict.fromkeys(nodes, 0.0)
+
+
+def test_clean_up_leaves_just_what_is_needed():
+    needed = frozenset({NODES[2], NODES[5], NODES[39]})
+    assert clean_up(frozenset(NODES), flat, lambda nodes, target: needed <= nodes, 0.15).nodes == needed
+
+
+def test_clean_up_keeps_one_of_two_stand_ins():
+    one, other = NODES[4], NODES[9]
+
+    def reaches(nodes: frozenset[Node], target: float) -> bool:
+        return one in nodes or other in nodes
+
+    for better in (one, other):
+
+        def estimate(nodes: frozenset[Node], better: Node = better) -> dict[Node, float]:
+            return {node: float(node == better) for node in nodes}
+
+        assert clean_up(frozenset(NODES), estimate, reaches, 0.1).nodes == {better}
+
+
+def test_clean_up_hands_the_target_on():
+    asked: set[float] = set()
+
+    def reaches(nodes: frozenset[Node], target: float) -> bool:
+        asked.add(target)
+        return len(nodes) >= 7
+
+    assert len(clean_up(frozenset(NODES), flat, reaches, 0.11).nodes) == 7
+    assert asked == {0.11}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_single_removal_holds_the_target(seed: int):
+    # A loss with interactions, in which more nodes may hurt.
+    generator = torch.Generator().manual_seed(seed)
+    nodes = NODES[:14]
+    alone = torch.rand(14, generator=generator)
+    together = 0.3 * torch.randn(14, 14, generator=generator)
+
+    def reaches(kept: frozenset[Node], target: float) -> bool:
+        x = torch.tensor([float(node in kept) for node in nodes])
+        return float(4 - alone @ x - x @ together @ x / 4) <= target
+
+    target = 1.5
+    found = clean_up(frozenset(nodes), flat, reaches, target).nodes
+    if reaches(frozenset(nodes), target):
+        assert reaches(found, target)
+    assert not any(reaches(found - {node}, target) for node in found)
+
+
+def test_ranking_is_by_tau_and_ties_stay_in_node_order():
+    tau = torch.tensor([0.1, 0.5, -0.2, 0.5, 0.1, 0.5])
+    assert ranking(NODES[:6], tau) == [NODES[index] for index in (1, 3, 5, 0, 4, 2)]
+    assert ranking(NODES, torch.ones(40)) == NODES

@@ -1,0 +1,126 @@
+"""The masks: an exact step forward, a sigmoid's derivative backward."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sparsecircuits.circuit import Circuit
+from sparsecircuits.errors import CheckpointError
+from sparsecircuits.model import GPTConfig, Node, SparseGPT
+from sparsecircuits.prune.masks import Heaviside, NodeMasks, all_nodes
+
+#: All options on, so that nothing of the forward is left out.
+CONFIG = GPTConfig(vocab_size=20, n_ctx=8, n_layer=2, d_model=8, d_head=4, d_mlp=12, init_std=0.3)
+
+
+def masks(bias: float = 0.1, scale: float = 0.0, temperature: float = 1.0) -> NodeMasks:
+    generator = torch.Generator().manual_seed(0)
+    return NodeMasks(CONFIG, bias=bias, scale=scale, temperature=temperature, generator=generator)
+
+
+def means() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {str(at): torch.randn(CONFIG.width(at.site), generator=generator) for at in CONFIG.site_names()}
+
+
+TOKENS = torch.arange(16).view(2, 8)
+
+
+def test_forward_is_exactly_0_or_1_and_0_counts_as_kept():
+    tau = torch.tensor([-1.0, -1e-8, -0.0, 0.0, 1e-8, 1.0])
+    assert Heaviside.apply(tau, 1.0).tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("tau", "temperature", "slope"),
+    [
+        (0.0, 1.0, 1 / 4),  # sigmoid(0) = 1/2: 1/2 · 1/2
+        (0.0, 2.0, 1 / 8),
+        (math.log(3), 1.0, 3 / 16),  # sigmoid = 3/4: 3/4 · 1/4
+        (-math.log(3), 1.0, 3 / 16),
+        (-0.5 * math.log(3), 0.5, 3 / 8),
+    ],
+)
+def test_backward_is_the_slope_of_a_sigmoid(tau: float, temperature: float, slope: float):
+    x = torch.tensor([tau], requires_grad=True)
+    (5 * Heaviside.apply(x, temperature)).sum().backward()
+    assert x.grad is not None
+    assert_close(x.grad, torch.tensor([5 * slope]))
+
+
+def test_one_mask_for_every_node_in_forward_order():
+    found = masks()
+    # A layer: attn.act_in, q, k, v, attn.resid_delta, mlp.act_in: 8 each; 12 neurons; mlp.resid_delta: 8.
+    assert found.tau.shape == (2 * (7 * 8 + 12),) == (CONFIG.node_count,)
+    nodes = found.nodes()
+    assert nodes == sorted(nodes) == all_nodes(found.sites, found.widths)
+    assert nodes[68] == Node.parse("1.attn.act_in.0")
+    parts = found.by_site(torch.arange(136))
+    assert parts["0.mlp.post_act"].tolist() == list(range(48, 60))
+
+
+def test_start_is_bias_plus_scaled_noise():
+    assert masks(bias=0.1, scale=0.0).tau.tolist() == pytest.approx([0.1] * 136)
+    noise = torch.randn(136, generator=torch.Generator().manual_seed(0))
+    assert_close(masks(bias=-0.2, scale=0.01).tau.detach(), -0.2 + 0.01 * noise)
+
+
+def test_clamp():
+    found = masks()
+    with torch.no_grad():
+        found.tau[:4] = torch.tensor([-3.0, 3.0, -1.0, 0.5])
+    found.clamp_()
+    assert found.tau[:4].tolist() == [-1.0, 1.0, -1.0, 0.5]
+
+
+def test_all_on_leaves_the_logits_equal_bit_for_bit():
+    model = SparseGPT(CONFIG)
+    with masks(bias=0.1).installed(model, means()) as count:
+        masked = model(TOKENS)
+    assert torch.equal(masked, model(TOKENS))
+    assert float(count.detach()) == 136
+
+
+def test_all_off_is_mean_ablation_of_everything():
+    model, frozen = SparseGPT(CONFIG), means()
+    with torch.no_grad(), masks(bias=-0.1).installed(model, frozen) as count:
+        masked = model(TOKENS)
+    assert float(count) == 0
+    x = model.transformer["wte"](TOKENS) + sum(frozen[name] for name in frozen if "resid_delta" in name)
+    table = model.bigram_table
+    assert table is not None
+    assert_close(masked, model.lm_head(model.transformer["ln_f"](x)) + table[TOKENS])
+
+
+def test_a_mixed_mask_equals_its_circuit_bit_for_bit():
+    model, frozen, found = SparseGPT(CONFIG), means(), masks(bias=0.0, scale=1.0)
+    kept = [node for node, tau in zip(found.nodes(), found.tau.tolist(), strict=True) if tau >= 0]
+    assert 40 < len(kept) < 96
+    with torch.no_grad(), found.installed(model, frozen):
+        masked = model(TOKENS)
+    with torch.no_grad(), Circuit("any", frozenset(kept), frozen).installed(model):
+        assert torch.equal(masked, model(TOKENS))
+
+
+def test_gradient_reaches_every_mask_and_the_count():
+    model, found = SparseGPT(CONFIG), masks(bias=0.0)
+    with found.installed(model, means()) as count:
+        model(TOKENS)
+    count.backward()
+    assert found.tau.grad is not None
+    assert found.tau.grad.tolist() == [0.25] * 136
+
+
+@pytest.mark.parametrize("damage", [None, torch.zeros(1), torch.zeros(9)])
+def test_a_missing_or_misshapen_mean_is_an_error(damage: torch.Tensor | None):
+    model, frozen = SparseGPT(CONFIG), means()
+    if damage is None:
+        del frozen["1.attn.v"]
+    else:
+        frozen["1.attn.v"] = damage
+    with pytest.raises(CheckpointError, match=r"1\.attn\.v"), masks().installed(model, frozen):
+        pass

@@ -1,0 +1,53 @@
+"""A planted model does its task, one that knows nothing does not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sparsecircuits.errors import TaskError
+from sparsecircuits.tasks.evaluate import TaskScore, evaluate_task
+from sparsecircuits.tasks.pairs import Task, TextPair
+from tests.prune import planted
+
+
+def test_a_model_that_does_the_task():
+    tokenizer = planted.byte_tokenizer()
+    found = evaluate_task(planted.attention_model(tokenizer), planted.STRING_CLOSING, tokenizer, pairs=32)
+    assert found.task == "string_closing"
+    assert found.done
+    assert found.accuracy == 1.0
+    assert 0 <= found.loss < 0.001
+    assert found.scale > 0
+
+
+def test_a_model_that_knows_nothing():
+    tokenizer = planted.byte_tokenizer()
+    found = evaluate_task(planted.refusing_model(tokenizer), planted.STRING_CLOSING, tokenizer, pairs=32)
+    assert (found.loss, found.raw_loss) == pytest.approx((math.log(2), math.log(2)))
+    assert found.scale == pytest.approx(1.0)
+    assert found.accuracy == 0.0  # all logits are 0, and a tie is not an answer
+    assert not found.done
+
+
+def test_one_side_right_is_a_coin_toss():
+    tokenizer = planted.byte_tokenizer()
+    model = planted.neuron_model(tokenizer)  # knows the last quote only, not one further back
+    found = evaluate_task(model, planted.STRING_CLOSING, tokenizer, pairs=32)
+    assert not found.done
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "done"), [(0.15, 0.95, True), (0.1501, 1.0, False), (0.01, 0.949, False)]
+)
+def test_done_needs_both(loss: float, accuracy: float, done: bool):
+    assert TaskScore("t", loss, 9.0, accuracy, 1.0).done is done
+
+
+def test_prompts_longer_than_the_context_are_the_tasks_error():
+    tokenizer = planted.byte_tokenizer()
+    pair = TextPair("f('" + 20 * "a", 'f("' + 20 * "a", "')\n", '")\n', "t")
+    long = Task("long", "24 tokens, but n_ctx is 16", "contrast", lambda rng, split: pair)
+    with pytest.raises(TaskError, match="above 16"):
+        evaluate_task(planted.attention_model(tokenizer), long, tokenizer)

@@ -1,0 +1,182 @@
+"""A run that was stopped and resumed ends with the same bytes as one that was not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparsecircuits.data.shards import Corpus
+from sparsecircuits.errors import CheckpointError
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.train import Progress, Run, RunConfig, load_run, train
+from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.optimizer import SparseOptimizer
+
+
+def stop_after(step: int) -> Callable[[Progress], None]:
+    """What Ctrl-C does, just after a step (and before its checkpoint, if it has one)."""
+
+    def watch(progress: Progress) -> None:
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def stopped(config: RunConfig, corpus: Corpus, folder: Path, step: int) -> Run:
+    with pytest.raises(KeyboardInterrupt):
+        train(config, corpus, folder, stop_after(step))
+    return load_run(folder)
+
+
+def metrics(run: Run) -> list[dict[str, Any]]:
+    """All of metrics.jsonl but the one thing that may differ."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics()]
+
+
+@pytest.fixture
+def straight(config: RunConfig, corpus: Corpus, tmp_path: Path) -> Run:
+    train(config, corpus, tmp_path / "straight")
+    return load_run(tmp_path / "straight")
+
+
+# Checkpoints after 2, 4, 6; annealing over steps 2 to 6. A stop at 1 has no checkpoint to go on from.
+@pytest.mark.parametrize("stops", [[1], [3], [4], [5], [7], [8], [3, 5, 6, 8]])
+def test_resumed_equals_straight(
+    stops: list[int], straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path
+):
+    for step in stops:
+        run = stopped(config, corpus, tmp_path / "resumed", step)
+        assert run.result() is None
+        with pytest.raises(CheckpointError, match="training has not finished"):
+            run.model()
+    result = train(config, corpus, tmp_path / "resumed")
+    run = load_run(tmp_path / "resumed")
+
+    weights = Path("model/model.safetensors")
+    assert (run.folder / weights).read_bytes() == (straight.folder / weights).read_bytes()
+    moments = Path("checkpoints/step_000006/optimizer.safetensors")
+    before, after = load_file(straight.folder / moments), load_file(run.folder / moments)
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert metrics(run) == metrics(straight)
+    expected = straight.result()
+    assert expected is not None
+    assert (result.val_loss, result.density, result.tokens) == (expected["val_loss"], 1 / 4, 8 * 2 * 8)
+
+
+def test_a_finished_run_is_not_trained_again(straight: Run, config: RunConfig, corpus: Corpus):
+    seen: list[Progress] = []
+    result = train(config, corpus, straight.folder, seen.append)
+    assert seen == []
+    assert result.__dict__ == straight.result()
+
+
+def test_metrics_lines(straight: Run):
+    rows = straight.metrics()
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert [row["step"] for row in rows if "val_loss" in row] == [3, 6, 8]
+    assert [row["tokens"] for row in rows] == [16 * step for step in range(1, 9)]
+    assert rows[0]["lr"] == 0.0
+    assert [row["density"] for row in rows[-2:]] == [1 / 4, 1 / 4]
+    assert [row["embed_density"] for row in rows[-2:]] == [1 / 2, 1 / 2]
+
+
+def test_a_line_that_was_cut_off_is_written_again(
+    straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path
+):
+    run = stopped(config, corpus, tmp_path / "run", 5)
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "los')
+    train(config, corpus, run.folder)
+    assert metrics(run) == metrics(straight)
+
+
+def test_two_checkpoints_stay(straight: Run):
+    assert sorted(path.name for path in straight.checkpoints.iterdir()) == ["step_000004", "step_000006"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.safetensors", cut),
+        ("model.safetensors", flip),
+        ("model.safetensors", Path.unlink),
+        ("optimizer.safetensors", flip),
+        ("state.json", cut),
+        ("state.json", Path.unlink),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning_that_names_it(
+    file: str,
+    damage: Callable[[Path], None],
+    straight: Run,
+    config: RunConfig,
+    corpus: Corpus,
+    tmp_path: Path,
+):
+    run = stopped(config, corpus, tmp_path / "run", 7)
+    damage(run.checkpoints / "step_000006" / file)
+    seen: list[int] = []
+    with pytest.warns(UserWarning, match=f"passed over a damaged checkpoint: .*step_000006/{file}: "):
+        train(config, corpus, run.folder, lambda progress: seen.append(progress.step))
+    assert seen == [5, 6, 7, 8]
+    assert metrics(run) == metrics(straight)
+    assert torch.equal(run.model().lm_head.weight, straight.model().lm_head.weight)
+
+
+def test_no_whole_checkpoint_is_an_error_that_names_each(config: RunConfig, corpus: Corpus, tmp_path: Path):
+    run = stopped(config, corpus, tmp_path / "run", 7)
+    cut(run.checkpoints / "step_000004" / "state.json")
+    flip(run.checkpoints / "step_000006" / "optimizer.safetensors")
+    message = r"no checkpoint is whole: .*step_000006/optimizer\.safetensors.*step_000004/state\.json"
+    with (
+        pytest.warns(UserWarning, match="passed over") as caught,
+        pytest.raises(CheckpointError, match=message),
+    ):
+        train(config, corpus, run.folder)
+    assert len(caught) == 2
+
+
+def test_a_half_written_checkpoint_does_not_count(
+    straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path
+):
+    run = stopped(config, corpus, tmp_path / "run", 7)
+    partial = run.checkpoints / "step_000008.partial"
+    shutil.copytree(run.checkpoints / "step_000004", partial)
+    (partial / "state.json").unlink()
+    train(config, corpus, run.folder)
+    assert metrics(run) == metrics(straight)
+
+
+def test_beyond_a_million_steps_the_latest_is_still_the_latest(config: RunConfig, tmp_path: Path):
+    model = SparseGPT(config.model)
+    optimizer = SparseOptimizer(model, config.train)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(3)
+    for step in (999_998, 999_999, 1_000_000):
+        save_checkpoint(tmp_path, model, optimizer, step, seconds=1.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_1000000", "step_999999"]
+    assert latest_checkpoint(tmp_path, model, optimizer) == (1_000_000, 1.5)
+
+
+def test_an_empty_folder_is_step_zero(config: RunConfig, tmp_path: Path):
+    model = SparseGPT(config.model)
+    assert latest_checkpoint(tmp_path, model, SparseOptimizer(model, config.train)) == (0, 0.0)
