@@ -16,6 +16,8 @@ from sparsecircuits.config import Config
 from sparsecircuits.data import DataConfig
 from sparsecircuits.errors import ConfigError, near_misses
 from sparsecircuits.model import GPTConfig
+from sparsecircuits.prune import PruneConfig
+from sparsecircuits.study.demo import DemoPlan
 from sparsecircuits.train import RunConfig, TrainConfig
 
 
@@ -44,18 +46,18 @@ class Preset(Config):
 
 
 def demo() -> Preset:
-    """A sparse model that does most of the tasks, in minutes on one core."""
+    """A sparse model that does all twenty tasks, in minutes on one core."""
     return Preset(
-        data=DataConfig(vocab_size=1024),
+        data=DataConfig(vocab_size=1024, train_tokens=1_600_000),
         model=GPTConfig(vocab_size=1024, n_ctx=64, n_layer=2, d_model=128),
-        train=TrainConfig(steps=1500, lr=2e-2, density=1 / 32, embed_density=1 / 64),
+        train=TrainConfig(steps=1500, lr=3e-2, density=1 / 32, embed_density=1 / 48, eval_every=250),
     )
 
 
 def demo_dense() -> Preset:
-    """The dense twin of ``demo``: the same in all but the sparsity of its weights."""
+    """The dense twin of ``demo``: the same in all but the sparsity of its weights, and the rate tuned anew."""
     preset = demo()
-    return preset.replace(train=preset.train.replace(density=1.0, embed_density=1.0, lr=4e-3))
+    return preset.replace(train=preset.train.replace(density=1.0, embed_density=1.0, lr=8e-3))
 
 
 def tiny() -> Preset:
@@ -80,3 +82,47 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; {near_misses(name, PRESETS)}")
     return PRESETS[name]()
+
+
+#: What ``sparsecircuits demo`` prunes; the rest is a matter of ``sparsecircuits prune RUN --all``.
+DEMO_TASKS = (
+    "single_double_quote",
+    "bracket_counting",
+    "set_or_string_fixedvarname",
+    "for_while",
+    "bracket_brace",
+    "while_return_true",
+    "fstring_brace",
+    "with_as",
+)
+
+
+def demo_plan(seed: int = 0) -> DemoPlan:
+    """What ``sparsecircuits demo`` does; one seed for corpus, models, pairs and masks."""
+    sparse, dense = demo(), demo_dense()
+    return DemoPlan(
+        data=sparse.data.replace(seed=seed),
+        sparse=sparse.run.replace(train=sparse.train.replace(seed=seed)),
+        dense=dense.run.replace(train=dense.train.replace(seed=seed)),
+        prune=PruneConfig(seed=seed),
+        tasks=DEMO_TASKS,
+    )
+
+
+def quick_demo_plan(seed: int = 0) -> DemoPlan:
+    """The same line in about a minute, to see that it works: smaller models, fewer tasks and pairs."""
+    plan = demo_plan(seed)
+    shape = plan.sparse.model.replace(d_model=64)
+    brief = {"steps": 500, "eval_tokens": 8_192, "checkpoint_every": 100}
+    return plan.replace(
+        data=plan.data.replace(train_tokens=400_000, val_tokens=16_384, tokenizer_chars=500_000),
+        sparse=RunConfig(
+            model=shape, train=plan.sparse.train.replace(density=1 / 16, embed_density=1 / 16, **brief)
+        ),
+        dense=RunConfig(model=shape, train=plan.dense.train.replace(**brief)),
+        prune=plan.prune.replace(
+            steps=60, train_pairs=128, selection_pairs=64, validation_pairs=64, heldout_pairs=64, evaluations=30
+        ),
+        tasks=("single_double_quote", "bracket_counting"),
+        eval_pairs=64,
+    )

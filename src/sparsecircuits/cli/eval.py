@@ -108,7 +108,7 @@ def with_notes(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> lis
     return [column for column in columns if noted or column.key != "note"]
 
 
-def brief(error: Exception, limit: int = 90) -> str:
+def brief(error: Exception | str, limit: int = 90) -> str:
     """An error's first line, cut to fit into a table."""
     line = str(error).splitlines()[0]
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -18,13 +18,12 @@ from sparsecircuits.cli.eval import brief, task_row, with_notes
 from sparsecircuits.cli.progress import Bar, Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.config import Config
-from sparsecircuits.errors import CheckpointError, ConfigError, PruneError
+from sparsecircuits.errors import ConfigError, PruneError
 from sparsecircuits.prune.config import PruneConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparsecircuits.circuit import Circuit
+    from sparsecircuits.study.pruning import RunPruner
     from sparsecircuits.train import Run
 
 COLUMNS = (
@@ -100,81 +99,30 @@ def prune_tasks(
     add_bar: Callable[[str, int], Bar],
 ) -> list[dict[str, Any]]:
     """One row for each task, with its circuit's figures or the reason why there is none."""
-    config = config.replace(max_tokens=min(config.max_tokens, run.config.model.n_ctx))
-    pruner = _RunPruner(run, config)
+    from sparsecircuits.study.pruning import RunPruner
+
+    pruner = RunPruner(run, config)
     steps = config.steps * len(config.penalties)
-    return [pruner.row(name, add_bar(f"prune {name}", steps)) for name in names]
+    return [_row(pruner, name, add_bar(f"prune {name}", steps)) for name in names]
 
 
-class _RunPruner:
-    """Prunings of one run; the model's means are measured once, when they are first needed."""
-
-    def __init__(self, run: Run, config: PruneConfig) -> None:
-        from sparsecircuits.circuit import model_hash
-
-        self.run, self.config = run, config
-        self.model, self.tokenizer = run.model(), run.tokenizer()
-        self.hash = model_hash(self.model)
-        self._means: dict[str, Tensor] | None = None
-
-    def row(self, name: str, bar: Bar) -> dict[str, Any]:
-        """Load, or measure and prune."""
-        circuit, note = self._saved(name)
-        if circuit is None:
-            bar.update(0)
-            score = task_row(self.run, self.model, name, seed=self.config.seed)
-            if not score["done"]:
-                return _no_circuit(score)
-            try:
-                circuit = self._prune(name, bar)
-            except PruneError as error:
-                return _no_circuit(score, str(error))
-        bar.update(bar.total or 1, loss=circuit.info["loss"])
-        return circuit_row(circuit, note)
-
-    def _saved(self, name: str) -> tuple[Circuit | None, str | None]:
-        """The circuit that is there already, and what to say of it."""
-        from sparsecircuits.circuit.files import CIRCUIT_FILE, load_circuit
-
-        folder = self.run.circuits / name
-        if not (folder / CIRCUIT_FILE).is_file():
-            return None, None
+def _row(pruner: RunPruner, name: str, bar: Bar) -> dict[str, Any]:
+    """Load, or measure and prune."""
+    circuit, why = pruner.load(name)
+    note = f"pruned anew: {brief(why)}" if why else "loaded"
+    if circuit is None:
+        bar.update(0)
+        score = task_row(pruner.run, pruner.model, name, seed=pruner.config.seed)
+        if not score["done"]:
+            return _no_circuit(score)
+        last = (bar.total or 1) - 1
         try:
-            circuit = load_circuit(folder)
-            stored = PruneConfig.from_dict(circuit.info.get("config", {}))
-        except (CheckpointError, ConfigError) as error:
-            return None, f"pruned anew: {brief(error)}"
-        if circuit.info.get("model_sha256") != self.hash:
-            return None, "pruned anew: the circuit there was of another model"
-        if stored != self.config or "necessity" not in circuit.info:
-            return None, "pruned anew: the circuit there had other settings"
-        return circuit, "loaded"
-
-    def _prune(self, name: str, bar: Bar) -> Circuit:
-        from sparsecircuits.circuit import save_circuit
-        from sparsecircuits.prune import Splits, pretraining_means, prune
-        from sparsecircuits.tasks import get_task
-        from sparsecircuits.validate import necessity
-
-        tokens = self.run.corpus().train
-        if self._means is None:
-            self._means = pretraining_means(
-                self.model, tokens, count=self.config.mean_tokens, seed=self.config.seed
-            )
-        task, steps = get_task(name), 0
-
-        def watch(stage: str, done: int, of: int, loss: float) -> None:
-            nonlocal steps
-            steps += stage == "masks"
-            bar.update(min(steps, (bar.total or 1) - 1), loss=loss)
-
-        found = prune(self.model, task, self.tokenizer, tokens, self.config, means=self._means, watch=watch)
-        pairs = Splits.draw(task, self.tokenizer, self.config, self.model.config.n_ctx)
-        needed = necessity(self.model, found.circuit, pairs.train, pairs.heldout, seed=self.config.seed)
-        info = {**found.circuit.info, "necessity": dataclasses.asdict(needed)}
-        circuit = dataclasses.replace(found.circuit, info=info)
-        save_circuit(circuit, self.run.circuits / name)
-        return circuit
+            circuit = pruner.prune(name, lambda steps, loss: bar.update(min(steps, last), loss=loss))
+        except PruneError as error:
+            return _no_circuit(score, str(error))
+        note = note if why else None
+    bar.update(bar.total or 1, loss=circuit.info["loss"])
+    return circuit_row(circuit, note)
 
 
 def circuit_row(circuit: Circuit, note: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Studies: many models and tasks, one table, one page. The demo is the smallest of them."""

@@ -1,0 +1,86 @@
+"""Prune a run's model for a task, test necessity, and keep the circuit in the run's folder.
+
+A circuit that is there already, of this model and these settings, is loaded instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sparsecircuits.circuit import Circuit, load_circuit, model_hash, save_circuit
+from sparsecircuits.circuit.files import CIRCUIT_FILE
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.prune import PruneConfig, Splits, pretraining_means, prune
+from sparsecircuits.tasks import get_task
+from sparsecircuits.train import Run
+from sparsecircuits.validate import necessity
+
+#: ``watch(mask steps done, loss)``.
+Watch = Callable[[int, float], None]
+
+
+class Loaded(NamedTuple):
+    """A saved circuit, or None and why it cannot be used (None too if there was none)."""
+
+    circuit: Circuit | None
+    why: str | None
+
+
+class RunPruner:
+    """Prunings of one run; the model's means are measured once, when they are first needed."""
+
+    def __init__(self, run: Run, config: PruneConfig) -> None:
+        self.run = run
+        self.config = config.replace(max_tokens=min(config.max_tokens, run.config.model.n_ctx))
+        self.model, self.tokenizer = run.model(), run.tokenizer()
+        self.hash = model_hash(self.model)
+        self._means: dict[str, Tensor] | None = None
+
+    def load(self, task: str) -> Loaded:
+        """The circuit that is there already, if it is of this model and these settings."""
+        folder = self.run.circuits / task
+        if not (folder / CIRCUIT_FILE).is_file():
+            return Loaded(None, None)
+        try:
+            circuit = load_circuit(folder)
+            stored = PruneConfig.from_dict(circuit.info.get("config", {}))
+        except (CheckpointError, ConfigError) as error:
+            return Loaded(None, str(error))
+        if circuit.info.get("model_sha256") != self.hash:
+            return Loaded(None, "the circuit there was of another model")
+        if stored != self.config or "necessity" not in circuit.info:
+            return Loaded(None, "the circuit there had other settings")
+        return Loaded(circuit, None)
+
+    def prune(self, task: str, watch: Watch) -> Circuit:
+        """Prune, test necessity, save into ``RUN/circuits/TASK``.
+
+        Raises:
+            TaskError: the task does not fit the tokenizer.
+            PruneError: the model itself misses the target.
+        """
+        tokens = self.run.corpus().train
+        if self._means is None:
+            self._means = pretraining_means(
+                self.model, tokens, count=self.config.mean_tokens, seed=self.config.seed
+            )
+        steps = 0
+
+        def count(stage: str, done: int, of: int, loss: float) -> None:
+            nonlocal steps
+            steps += stage == "masks"
+            watch(steps, loss)
+
+        found = prune(
+            self.model, get_task(task), self.tokenizer, tokens, self.config, means=self._means, watch=count
+        )
+        pairs = Splits.draw(get_task(task), self.tokenizer, self.config, self.model.config.n_ctx)
+        needed = necessity(self.model, found.circuit, pairs.train, pairs.heldout, seed=self.config.seed)
+        info = {**found.circuit.info, "necessity": dataclasses.asdict(needed)}
+        circuit = dataclasses.replace(found.circuit, info=info)
+        save_circuit(circuit, self.run.circuits / task)
+        return circuit
