@@ -55,7 +55,7 @@ def demo() -> Preset:
 
 
 def demo_dense() -> Preset:
-    """The dense twin of ``demo``: the same in all but the sparsity of its weights, and the rate tuned anew."""
+    """The dense twin of ``demo``: the same but for the sparsity of its weights and its own best rate."""
     preset = demo()
     return preset.replace(train=preset.train.replace(density=1.0, embed_density=1.0, lr=8e-3))
 
@@ -121,7 +121,12 @@ def quick_demo_plan(seed: int = 0) -> DemoPlan:
         ),
         dense=RunConfig(model=shape, train=plan.dense.train.replace(**brief)),
         prune=plan.prune.replace(
-            steps=60, train_pairs=128, selection_pairs=64, validation_pairs=64, heldout_pairs=64, evaluations=30
+            steps=60,
+            train_pairs=128,
+            selection_pairs=64,
+            validation_pairs=64,
+            heldout_pairs=64,
+            evaluations=30,
         ),
         tasks=("single_double_quote", "bracket_counting"),
         eval_pairs=64,

@@ -22,7 +22,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
@@ -35,8 +34,8 @@ from sparsecircuits.prune.estimate import removal_estimates
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
-from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
 from sparsecircuits.tasks.pairs import Split, Task, TokenPairs
+from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
 
 #: So many selection pairs are enough for a first look at a circuit, and for estimates.
 CHUNK = 64
@@ -145,8 +144,10 @@ class _Pruner:
     def __init__(self, model, task, tokenizer, tokens, config, means, watch) -> None:  # type: ignore[no-untyped-def]
         self.model, self.task, self.config = model, task, config
         self.pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
-        self.means = dict(means) if means is not None else pretraining_means(
-            model, tokens, count=config.mean_tokens, seed=config.seed
+        self.means = (
+            dict(means)
+            if means is not None
+            else pretraining_means(model, tokens, count=config.mean_tokens, seed=config.seed)
         )
         self.watch = watch or (lambda stage, done, of, loss: None)
         sites = model.config.site_names()
@@ -198,9 +199,10 @@ class _Pruner:
         What was removed last comes back first, then what was never in the circuit, by rank. Where all
         the model's nodes are not enough, ``nodes`` themselves.
         """
-        core = sorted(nodes)
-        others = removed[::-1] + [node for node in ranked if node not in nodes | set(removed)]
-        grown = bisect_size(core + others, len(core) + 1, self._holds, self.config.target, least=len(core) + 1)
+        never = [node for node in ranked if node not in nodes | set(removed)]
+        order = [*sorted(nodes), *removed[::-1], *never]
+        least = len(nodes) + 1
+        grown = bisect_size(order, least, self._holds, self.config.target, least=least)
         return nodes if grown is None else grown
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:

@@ -86,21 +86,20 @@ def run_demo(plan: DemoPlan, folder: str | Path, bars: Bars, workers: int = 2) -
     clock = _Clock(folder / TIMES)
     with clock.stage("corpus"):
         corpus = build_corpus(plan.data, folder / "data", bars.stage)
-    configs = {"sparse": _fitted(plan.sparse, corpus), "dense": _fitted(plan.dense, corpus)}
     with clock.stage("train"):
-        jobs = [_train_job(name, config, corpus, folder) for name, config in configs.items()]
-        _run(jobs, bars, workers)
+        jobs = train_jobs({"sparse": plan.sparse, "dense": plan.dense}, corpus, folder)
+        with_bars(jobs, bars, workers)
     runs = {name: load_run(folder / name) for name in MODELS}
     with clock.stage("evaluate"):
         jobs = [_evaluate_job(name, runs[name], plan) for name in MODELS]
-        scores = {job.name: result for job, result in zip(jobs, _run(jobs, bars, workers).values(), strict=True)}
-    sparse_scores: list[TaskScore] = scores[jobs[0].name]
-    done = {score.task for score in sparse_scores if score.done}
+        measured = with_bars(jobs, bars, workers)
+    scores: list[TaskScore] = measured[_evaluate_name("sparse")]
+    done = {score.task for score in scores if score.done}
     names = [name for name in plan.tasks if name in done]
     with clock.stage("prune"):
         # The dense model's prunings take longest, so they go first.
         jobs = [_prune_job(model, runs[model], name, plan) for name in names for model in reversed(MODELS)]
-        pruned = _run(jobs, bars, workers)
+        pruned = with_bars(jobs, bars, workers)
     with clock.stage("page"):
         entries = [
             entry
@@ -108,7 +107,7 @@ def run_demo(plan: DemoPlan, folder: str | Path, bars: Bars, workers: int = 2) -
             for model in MODELS
             if (entry := pruned[_prune_name(model, name)]) is not None
         ]
-        summary = summarise(runs, sparse_scores, entries, plan.sparse.train.seed)
+        summary = summarise(runs, scores, entries, plan.sparse.train.seed)
         summary["seconds"] = clock.seconds()
         _write_page(folder, runs, entries, summary)
     summary["seconds"] = clock.seconds()
@@ -179,11 +178,6 @@ def is_necessary(row: Mapping[str, Any]) -> bool:
     return Necessity(**{key: row["necessity"].get(key, 0) for key in fields}).necessary
 
 
-def _fitted(config: RunConfig, corpus: Corpus) -> RunConfig:
-    """The config with the vocabulary that the tokenizer really has."""
-    return config.replace(model=config.model.replace(vocab_size=corpus.tokenizer.vocab_size))
-
-
 def _result(run: Run) -> dict[str, Any]:
     result = run.result()
     if result is None:
@@ -210,9 +204,14 @@ def _write_page(
 # Jobs: what workers do. Each is found by name in a fresh process.
 
 
-def _train_job(name: str, config: RunConfig, corpus: Corpus, folder: Path) -> Job:
-    arguments = {"config": config, "corpus": corpus.folder, "folder": folder / name}
-    return Job(f"train {name}", _train, arguments, config.train.steps)
+def train_jobs(configs: Mapping[str, RunConfig], corpus: Corpus, folder: Path) -> list[Job]:
+    """One training for each config, in ``folder/NAME``, on the vocabulary that the tokenizer really has."""
+    jobs = []
+    for name, config in configs.items():
+        config = config.replace(model=config.model.replace(vocab_size=corpus.tokenizer.vocab_size))
+        arguments = {"config": config, "corpus": corpus.folder, "folder": folder / name}
+        jobs.append(Job(f"train {name}", _train, arguments, config.train.steps))
+    return jobs
 
 
 def _train(config: RunConfig, corpus: Path, folder: Path, report: Report) -> None:
@@ -224,7 +223,11 @@ def _train(config: RunConfig, corpus: Path, folder: Path, report: Report) -> Non
 
 def _evaluate_job(name: str, run: Run, plan: DemoPlan) -> Job:
     arguments = {"folder": run.folder, "pairs": plan.eval_pairs, "seed": plan.prune.seed}
-    return Job(f"tasks {name}", _evaluate, arguments, len(TASKS))
+    return Job(_evaluate_name(name), _evaluate, arguments, len(TASKS))
+
+
+def _evaluate_name(model: str) -> str:
+    return f"tasks {model}"
 
 
 def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskScore]:
@@ -273,8 +276,8 @@ def _pruner(folder: Path, config: PruneConfig) -> RunPruner:
     return RunPruner(load_run(folder), config)
 
 
-def _run(jobs: list[Job], bars: Bars, workers: int) -> dict[str, Any]:
-    """Run jobs, each with a bar that appears when it starts."""
+def with_bars(jobs: list[Job], bars: Bars, workers: int) -> dict[str, Any]:
+    """Run jobs, each with a bar that appears when it starts; returns their results by name."""
     totals = {job.name: job.total for job in jobs}
     shown: dict[str, Callable[..., None]] = {}
 

@@ -76,7 +76,7 @@ function taskTable(summary, circuits) {
 
 function sizeCell(task, name, circuits) {
   const size = task.circuit[name];
-  if (!size) return el("span", { class: "faint" }, task.done ? "none found" : "–");
+  if (!size) return el("span", { class: "faint" }, task.done ? "not pruned" : "–");
   const text = `${count(size.nodes)} / ${count(size.edges)}`;
   const title = `held-out loss ${size.loss.toFixed(3)}, raw ${size.raw_loss.toFixed(3)}`;
   const circuit = circuits.find((c) => c.task === task.name && c.model === name);
