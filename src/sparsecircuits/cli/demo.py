@@ -40,6 +40,7 @@ class Options(Config):
     "unpruned" and "right": loss and accuracy of the whole sparse model on held-out prompts. "circuit loss":
     of the circuit alone, everything else frozen. "without it": accuracy of the sparse model when only the
     circuit is removed from it, and after refitting; around 50% the circuit is necessary, else redundant.
+    Exit code 1: no circuit for any task.
 
     Example: sparsecircuits demo --out runs/demo
     """
@@ -56,8 +57,8 @@ class Options(Config):
     """Print the summary as JSON instead of a table."""
 
 
-def run(options: Options) -> None:
-    """Run the plan and print the summary."""
+def run(options: Options) -> int:
+    """Run the plan and print the summary; 1 if there is no circuit for any of the tasks."""
     from sparsecircuits.ops.memory import keep_freed_memory
     from sparsecircuits.presets import demo_plan, quick_demo_plan
     from sparsecircuits.study.demo import PAGE, run_demo
@@ -65,16 +66,24 @@ def run(options: Options) -> None:
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; it must be at least 1")
     keep_freed_memory()
-    workers = options.workers or min(2, len(os.sched_getaffinity(0)))
+    workers = options.workers or min(2, _cores())
     plan = (quick_demo_plan if options.quick else demo_plan)(options.seed)
     with Progress() as progress:
         summary = run_demo(plan, options.out, progress, workers)
     if options.json:
         print_json(summary)
-        return
-    print_table([_row(row) for row in summary["tasks"]], COLUMNS)
-    print(_in_words(summary))
-    print(f"page: {options.out / PAGE}")
+    else:
+        print_table([_row(row) for row in summary["tasks"]], COLUMNS)
+        print(_in_words(summary))
+        print(f"page: {options.out / PAGE}")
+    return 0 if any(size for row in summary["tasks"] for size in row["circuit"].values()) else 1
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 2**31 - 1
+#: Blocks of up to so many bytes stay; glibc below 2.35 refuses more than the second.
+_BLOCK_SIZES = (2**30, 2**25)
 
 
 def keep_freed_memory() -> bool:
@@ -21,4 +23,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGE))
+    blocks = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _BLOCK_SIZES)
+    return blocks and bool(mallopt(_M_TRIM_THRESHOLD, _LARGE))

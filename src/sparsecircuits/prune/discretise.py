@@ -9,7 +9,6 @@ and then singly, and keeps every removal that leaves the loss within the target.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 
@@ -19,15 +18,8 @@ from sparsecircuits.model import Node
 Reaches = Callable[[frozenset[Node], float], bool]
 
 
-class CleanedUp(NamedTuple):
-    """What is left of a circuit, and what was taken from it, in that order."""
-
-    nodes: frozenset[Node]
-    removed: list[Node]
-
-
 def bisect_size(
-    ranked: Sequence[Node], start: int, reaches: Reaches, target: float, *, least: int = 1
+    ranked: Sequence[Node], start: int, reaches: Reaches, target: float
 ) -> frozenset[Node] | None:
     """The smallest prefix of ``ranked`` that reaches ``target``, assuming that more nodes never hurt.
 
@@ -36,7 +28,6 @@ def bisect_size(
         start: the first size that is tried.
         reaches: whether a set of nodes holds a target.
         target: in nats.
-        least: no smaller size is tried.
 
     Returns:
         The nodes, or None where even all of ``ranked`` miss the target.
@@ -45,7 +36,7 @@ def bisect_size(
     def enough(size: int) -> bool:
         return reaches(frozenset(ranked[:size]), target)
 
-    low, high = least - 1, max(least, min(start, len(ranked)))
+    low, high = 0, max(1, min(start, len(ranked)))
     while not enough(high):  # grow until the target is reached
         if high == len(ranked):
             return None
@@ -58,10 +49,10 @@ def bisect_size(
 
 def clean_up(
     nodes: frozenset[Node],
-    estimate: Callable[[frozenset[Node]], Mapping[Node, float]],
+    worth: Callable[[frozenset[Node]], Mapping[Node, float]],
     reaches: Reaches,
     target: float,
-) -> CleanedUp:
+) -> frozenset[Node]:
     """Remove what is not needed for the target.
 
     The nodes that are estimated to matter least are tried first: a quarter of all at once, then half
@@ -70,35 +61,31 @@ def clean_up(
 
     Args:
         nodes: the circuit.
-        estimate: of a set of nodes, the rise in loss when each of them is removed.
+        worth: of a set of nodes, the estimated rise in loss when each of them is removed.
         reaches: whether a set of nodes holds a target.
         target: in nats.
 
     Returns:
         A subset of ``nodes`` from which no single node can be taken without missing the target (as long
-        as ``reaches`` answers), and the others in the order in which they went.
+        as ``reaches`` answers).
     """
-    removed: list[Node] = []
     size = max(1, len(nodes) // 4)
     while nodes:
-        rise = estimate(nodes)
+        rise = worth(nodes)
         order = sorted(nodes, key=lambda node: (rise[node], node))
         size = min(size, len(order))
         while size > 1 and not reaches(nodes - frozenset(order[:size]), target):
             size //= 2
         if size > 1:
-            gone = order[:size]
-            nodes = nodes - frozenset(gone)
-        else:
-            gone = []
-            for node in order:
-                if reaches(nodes - {node}, target):
-                    nodes = nodes - {node}
-                    gone.append(node)
-            if not gone:
-                break
-        removed += gone
-    return CleanedUp(nodes, removed)
+            nodes = nodes - frozenset(order[:size])
+            continue
+        before = nodes
+        for node in order:
+            if reaches(nodes - {node}, target):
+                nodes = nodes - {node}
+        if nodes == before:
+            break
+    return nodes
 
 
 def ranking(nodes: Sequence[Node], tau: torch.Tensor) -> list[Node]:

@@ -9,8 +9,9 @@ The steps, each in its own file:
    (``optimise``);
 4. nodes ranked by τ, the smallest prefix within the target found by bisection on selection pairs,
    then cleaned up (``discretise``);
-5. a circuit must hold on the validation split as well; if it does not, nodes are put back until it
-   does, the last removed first. Of those that hold, the one with the fewest edges is taken;
+5. a circuit must hold on the validation split as well; if not, nodes are put back until it does,
+   first those that are estimated to help most. Of those that hold, the one with the fewest edges
+   is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
 
@@ -30,7 +31,7 @@ from sparsecircuits.errors import PruneError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
-from sparsecircuits.prune.estimate import removal_estimates
+from sparsecircuits.prune.estimate import node_worth
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
@@ -41,6 +42,8 @@ from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logit
 CHUNK = 64
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
+#: Each time that nodes put back are not enough, so many times as many more are.
+PUT_BACK_GROWTH = 1.3
 
 
 @dataclass(frozen=True)
@@ -183,27 +186,32 @@ class _Pruner:
         nodes = bisect_size(ranked, run.kept, self._reaches, target)
         if nodes is None:
             return None
-        removed: list[Node] = []
         if self.config.cleanup:
             self.budget = self.spent["evaluations"] + self.config.evaluations
-            nodes, removed = clean_up(nodes, self._estimate, self._within_budget, target)
+            nodes = clean_up(nodes, self._worth, self._within_budget, target)
         validation = self._loss(nodes, self.pairs.validation)
         if validation > target:
-            nodes = self._put_back(nodes, removed, ranked)
+            nodes = self._put_back(nodes)
             validation = self._loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
-    def _put_back(self, nodes: frozenset[Node], removed: list[Node], ranked: list[Node]) -> frozenset[Node]:
-        """``nodes`` and as few others as make it hold on the validation pairs too.
+    def _put_back(self, nodes: frozenset[Node]) -> frozenset[Node]:
+        """``nodes`` and a few others, so that they hold on the validation pairs too.
 
-        What was removed last comes back first, then what was never in the circuit, by rank. Where all
-        the model's nodes are not enough, ``nodes`` themselves.
+        Those that are estimated to help most there come first: one at a time to begin with, then
+        more and more at once. Where all the model's nodes are not enough, ``nodes`` themselves.
         """
-        never = [node for node in ranked if node not in nodes | set(removed)]
-        order = [*sorted(nodes), *removed[::-1], *never]
-        least = len(nodes) + 1
-        grown = bisect_size(order, least, self._holds, self.config.target, least=least)
-        return nodes if grown is None else grown
+        grown, step = nodes, 1.0
+        while len(grown) < len(self.nodes):
+            worth = self._worth(grown, self.pairs.validation)
+            others = sorted((node for node in self.nodes if node not in grown), key=lambda n: (-worth[n], n))
+            grown = grown | frozenset(others[: int(step)])
+            if self._loss(grown, self.pairs.validation) <= self.config.target and self._reaches(
+                grown, self.config.target
+            ):
+                return grown
+            step *= PUT_BACK_GROWTH
+        return nodes
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
         """A mask run; one that fails half-way is given up and started again with the steps left."""
@@ -233,10 +241,6 @@ class _Pruner:
         """As :meth:`_reaches`, and no once the evaluations are spent."""
         return self.spent["evaluations"] < self.budget and self._reaches(nodes, target)
 
-    def _holds(self, nodes: frozenset[Node], target: float) -> bool:
-        """Whether a circuit holds ``target`` on the selection and on the validation pairs."""
-        return self._reaches(nodes, target) and self._loss(nodes, self.pairs.validation) <= target
-
     def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
         """Whether a circuit holds ``target`` on the selection pairs; given up if the first are far off."""
         self.spent["evaluations"] += 1
@@ -249,10 +253,11 @@ class _Pruner:
         self.watch("nodes", len(nodes), len(self.nodes), loss)
         return loss <= target
 
-    def _estimate(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
+    def _worth(self, nodes: frozenset[Node], pairs: TokenPairs | None = None) -> Mapping[Node, float]:
+        """Estimates on some of ``pairs`` (None: the selection pairs)."""
         self.spent["estimates"] += 1
-        some = self.pairs.selection.rows(slice(0, CHUNK))
-        return removal_estimates(self.model, some, nodes, self.means, self.scale)
+        some = (pairs or self.pairs.selection).rows(slice(CHUNK))
+        return node_worth(self.model, some, nodes, self.means, self.scale)
 
     def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
         """Loss of the circuit with ``nodes`` on ``pairs``, under the full model's scale."""

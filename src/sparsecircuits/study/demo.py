@@ -16,18 +16,17 @@ import dataclasses
 import functools
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sparsecircuits.config import Config
-from sparsecircuits.data import Corpus, DataConfig, build_corpus
+from sparsecircuits.data import Corpus, build_corpus
 from sparsecircuits.errors import CheckpointError, PruneError
 from sparsecircuits.model.checkpoint import write_atomic
 from sparsecircuits.prune import PruneConfig
+from sparsecircuits.study.clock import Clock
 from sparsecircuits.study.jobs import Job, Report, run_jobs
+from sparsecircuits.study.plan import DemoPlan, claim
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.tasks import TASKS, get_task
 from sparsecircuits.tasks.evaluate import TaskScore, evaluate_task
@@ -39,28 +38,12 @@ from sparsecircuits.viz.static import draw_circuit
 
 MODELS = ("sparse", "dense")
 SUMMARY, PAGE, PICTURE, TIMES = "summary.json", "index.html", "circuit.png", "seconds.json"
+#: In each run's folder, the scores of its tasks.
+SCORES = "tasks.json"
 #: The picture shows this task's circuit in the sparse model, or the first one if it was not pruned.
 PICTURED = "single_double_quote"
 #: Parts of a pruning that a progress bar counts beside its mask steps: clean-up, necessity, drawing.
 _AFTER_MASKS = 50
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DemoPlan(Config):
-    """Everything that decides the demo's result."""
-
-    data: DataConfig
-    """The corpus of both models."""
-    sparse: RunConfig
-    """The weight-sparse model."""
-    dense: RunConfig
-    """Its twin: the same in all but the sparsity of its weights."""
-    prune: PruneConfig
-    """How both are pruned."""
-    tasks: tuple[str, ...]
-    """Tasks to prune, as far as the sparse model does them."""
-    eval_pairs: int = 512
-    """Held-out pairs on which every task is measured."""
 
 
 class Bars(Protocol):
@@ -83,7 +66,8 @@ def run_demo(plan: DemoPlan, folder: str | Path, bars: Bars, workers: int = 2) -
         SparseCircuitsError: whatever a step raises; what was done before it is kept.
     """
     folder = Path(folder)
-    clock = _Clock(folder / TIMES)
+    claim(plan, folder)
+    clock = Clock(folder / TIMES)
     with clock.stage("corpus"):
         corpus = build_corpus(plan.data, folder / "data", bars.stage)
     with clock.stage("train"):
@@ -107,7 +91,7 @@ def run_demo(plan: DemoPlan, folder: str | Path, bars: Bars, workers: int = 2) -
             for model in MODELS
             if (entry := pruned[_prune_name(model, name)]) is not None
         ]
-        summary = summarise(runs, scores, entries, plan.sparse.train.seed)
+        summary = summarise(runs, scores, names, entries, plan.sparse.train.seed)
         summary["seconds"] = clock.seconds()
         _write_page(folder, runs, entries, summary)
     summary["seconds"] = clock.seconds()
@@ -116,21 +100,26 @@ def run_demo(plan: DemoPlan, folder: str | Path, bars: Bars, workers: int = 2) -
 
 
 def summarise(
-    runs: Mapping[str, Run], scores: list[TaskScore], entries: list[dict[str, Any]], seed: int
+    runs: Mapping[str, Run],
+    scores: Sequence[TaskScore],
+    names: Sequence[str],
+    entries: Sequence[dict[str, Any]],
+    seed: int,
 ) -> dict[str, Any]:
     """The demo's figures as plain data, without ``seconds``.
 
     Args:
         runs: the two runs by name.
         scores: the unpruned sparse model's, for every task.
-        entries: :func:`~sparsecircuits.viz.collect.circuit_entry` of every circuit.
+        names: the tasks that were to be pruned in both models.
+        entries: :func:`~sparsecircuits.viz.collect.circuit_entry` of every circuit found.
         seed: of the sparse model.
     """
     results = {name: _result(run) for name, run in runs.items()}
     by_id = {entry["id"]: entry for entry in entries}
     rows = [_task_row(score, {m: by_id.get(f"{m}/{score.task}") for m in MODELS}) for score in scores]
-    pruned = [row for row in rows if all(row["circuit"].values())]
-    compared = [row for row in pruned if all(figures["met"] for figures in row["circuit"].values())]
+    compared = [row for row in rows if all(size and size["met"] for size in row["circuit"].values())]
+    in_means = {row["name"] for row in compared}
     return {
         "seconds": {},
         "val_loss": {name: result["val_loss"] for name, result in results.items()},
@@ -140,7 +129,7 @@ def summarise(
         "tasks": rows,
         "geomean_edges": _geomean(compared, "edges"),
         "geomean_nodes": _geomean(compared, "nodes"),
-        "left_out": [row["name"] for row in pruned if row not in compared],
+        "left_out": [name for name in names if name not in in_means],
     }
 
 
@@ -231,16 +220,20 @@ def _evaluate_name(model: str) -> str:
 
 
 def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskScore]:
+    """Every task's score, from the run's folder if it was measured before."""
+    path = folder / SCORES
+    if path.is_file():
+        scores = [TaskScore(**score) for score in json.loads(path.read_text())]
+        report(len(scores), None, None)
+        return scores
     run = load_run(folder)
     model, tokenizer = run.model(), run.tokenizer()
     scores = []
     for task in TASKS.values():
         scores.append(evaluate_task(model, task, tokenizer, pairs=pairs, seed=seed))
         report(len(scores), scores[-1].loss, None)
-    write_atomic(
-        folder / "tasks.json",
-        (json.dumps([dataclasses.asdict(score) for score in scores], indent=2) + "\n").encode(),
-    )
+    rows = [dataclasses.asdict(score) for score in scores]
+    write_atomic(path, (json.dumps(rows, indent=2) + "\n").encode())
     return scores
 
 
@@ -287,25 +280,3 @@ def with_bars(jobs: list[Job], bars: Bars, workers: int) -> dict[str, Any]:
         shown[name](done, loss=loss, tokens=tokens)
 
     return run_jobs(jobs, watch, workers)
-
-
-class _Clock:
-    """Seconds spent on each stage, added up over interruptions, in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.spent: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.spent[name] = self.spent.get(name, 0.0) + time.monotonic() - started
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, json.dumps(self.spent).encode())
-
-    def seconds(self) -> dict[str, float]:
-        rounded = {name: round(seconds, 1) for name, seconds in self.spent.items()}
-        return {"total": round(sum(self.spent.values()), 1), **rounded}

@@ -9,11 +9,13 @@ interruption loses what was in progress and nothing else.
 from __future__ import annotations
 
 import multiprocessing
-import queue
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 from sparsecircuits.errors import SparseCircuitsError
@@ -49,7 +51,7 @@ def run_jobs(jobs: Sequence[Job], watch: Watch, workers: int) -> dict[str, Any]:
     """Run all jobs; returns their results by name.
 
     Raises:
-        SparseCircuitsError: what a job raised; the others are stopped.
+        SparseCircuitsError: what a job raised, its class and message; the others are stopped.
         WorkerDied: a worker process was killed, or hit a fault of ours.
     """
     if workers <= 1 or len(jobs) <= 1:
@@ -65,55 +67,91 @@ def _work(job: Job, watch: Watch) -> Any:
 
 def _run_in_workers(jobs: Sequence[Job], watch: Watch, workers: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
-    waiting, events = context.Queue(), context.Queue()
-    for job in jobs:
-        waiting.put(job)
-    for _ in range(workers):
-        waiting.put(None)  # one for each worker: nothing left to do
-    processes = [context.Process(target=_worker, args=(waiting, events), daemon=True) for _ in range(workers)]
-    for process in processes:
-        process.start()
+    team: list[_Worker] = []
     try:
-        return _collect(jobs, processes, events, watch)
+        for _ in range(workers):
+            team.append(_Worker(context))
+        return _share_out(jobs, team, watch)
     finally:
-        for process in processes:
-            process.terminate()
+        for worker in team:
+            worker.process.terminate()
+        for worker in team:
+            worker.process.join()
 
 
-def _collect(jobs: Sequence[Job], processes: list[SpawnProcess], events: Any, watch: Watch) -> dict[str, Any]:
+def _share_out(jobs: Sequence[Job], team: Sequence[_Worker], watch: Watch) -> dict[str, Any]:
+    waiting = deque(jobs)
     results: dict[str, Any] = {}
+    for worker in team:
+        worker.begin(waiting.popleft())
     while len(results) < len(jobs):
-        try:
-            kind, name, content = events.get(timeout=0.5)
-        except queue.Empty:
-            died = [process for process in processes if process.exitcode not in (None, 0)]
-            if died:
-                raise WorkerDied(f"a worker process ended with exit code {died[0].exitcode}") from None
-            continue
-        if kind == "error":
-            raise content
-        if kind == "result":
-            results[name] = content
-        else:
-            watch(name, *content)
+        ready = wait([worker.connection for worker in team if worker.job is not None])
+        for worker in team:
+            if worker.connection not in ready:
+                continue
+            name, event = worker.name, worker.hear()
+            match event:
+                case "progress", done, loss, tokens:
+                    watch(name, done, loss, tokens)
+                case "error", kind, message:
+                    raise kind.__new__(kind, message)  # past its own __init__, which may take other arguments
+                case "result", result:
+                    results[name] = result
+                    worker.begin(waiting.popleft() if waiting else None)
     return results
 
 
-def _worker(waiting: Any, events: Any) -> None:
-    """Take jobs until there are none. Ctrl-C is the parent's to handle: it ends the workers."""
+class _Worker:
+    """A process, our end of the pipe to it, and the job that it has."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+        self.job: Job | None = None
+
+    @property
+    def name(self) -> str:
+        return self.job.name if self.job else "no job"
+
+    def begin(self, job: Job | None) -> None:
+        self.job = job
+        if job is not None:
+            with self._alive():
+                self.connection.send(job)
+
+    def hear(self) -> Any:
+        with self._alive():
+            return self.connection.recv()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            raise WorkerDied(f"{self.name}: its worker process ended with exit code {code}") from None
+
+
+def _serve(connection: Connection) -> None:
+    """Do the jobs that come. Ctrl-C is the parent's to handle: it ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _one_thread()
 
     def watch(name: str, done: int, loss: float | None, tokens: int | None) -> None:
-        events.put(("progress", name, (done, loss, tokens)))
+        connection.send(("progress", done, loss, tokens))
 
-    while (job := waiting.get()) is not None:
-        try:
-            result = _work(job, watch)
-        except SparseCircuitsError as error:
-            events.put(("error", job.name, error))
-            return
-        events.put(("result", job.name, result))
+    with suppress(EOFError, BrokenPipeError):  # the parent is gone, and nobody waits for results
+        while True:
+            job = connection.recv()
+            try:
+                result = _work(job, watch)
+            except SparseCircuitsError as error:
+                connection.send(("error", type(error), str(error)))
+                continue
+            connection.send(("result", result))
 
 
 def _one_thread() -> None:
