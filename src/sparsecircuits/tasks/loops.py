@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from sparsecircuits.tasks.template import PLAIN_CONTEXTS, template_task
+from sparsecircuits.tasks.template import PLAIN_CONTEXTS, crossed, template_task
 
 FOR_WHILE = template_task(
     "for_while",
     "after the name comes in for a for loop and : for a while loop",
     answer="<< in $d:|:>>\n",
     context_counts=(1,),
-    templates={
-        "train": (
+    templates=crossed(
+        (
             "<<for|while>> $x",
-            "for $y in $a:\n    $f($y)\n<<for|while>> $x",
-            "if $a:\n    <<for|while>> $x",
-            "def $f($a):\n    <<for|while>> $x",
-            "def $f():\n    $a.$g($b)\n    <<for|while>> $x",
-        ),
-        "validation": (
-            "while $a:\n    $a.$f()\n<<for|while>> $x",
-            "if $a == $b:\n    <<for|while>> $x",
-            "def $f($a, $b):\n    <<for|while>> $x",
-            "def $f($a):\n    $a = $b\n    <<for|while>> $x",
-        ),
-        "heldout": (
-            "if $a:\n    $b = $f($a)\n<<for|while>> $x",
-            "if $a == True:\n    <<for|while>> $x",
-            "def $f():\n    <<for|while>> $x",
-            "def $f($a, $b):\n    $g($a)\n    <<for|while>> $x",
-        ),
-    },
+            "$f($b)\n<<for|while>> $x",
+            "$a = $b\n<<for|while>> $x",
+            "$a.$f()\n<<for|while>> $x",
+            "$b = $f($a)\n<<for|while>> $x",
+        )
+    ),
 )
 
 ENUMERATE_RANGE = template_task(

@@ -61,6 +61,44 @@ BLOCKS: Templates = {
 """Blocks of one statement; what follows may stand in them or behind them."""
 
 
+#: Lines that a statement may stand under, or none.
+OPENERS = (
+    "",
+    "if $a:\n    ",
+    "if $a == $b:\n    ",
+    "for $x in $a:\n    ",
+    "while $a:\n    ",
+    "def $f($a):\n    ",
+    "def $f():\n    ",
+    "def $f($a, $b):\n    ",
+)
+
+
+def crossed(statements: Sequence[str], openers: Sequence[str] = OPENERS) -> Templates:
+    """Every statement under every opener, dealt out so that the splits share no combination.
+
+    Of four neighbours in the table two go to ``train``, one to ``validation`` and one to ``heldout``. A
+    circuit chosen on ``train`` has met each opener and each statement, but never the two together as they
+    are in another split: it must get by in new surroundings, not with words that it was never tried on.
+
+    Raises:
+        TaskError: fewer than four statements, so that an opener would be missing in a split.
+
+    >>> statements = ("a <<1|2>>", "b <<1|2>>", "c <<1|2>>", "d <<1|2>>")
+    >>> crossed(statements, openers=("", "if $a:\\n    "))["heldout"]
+    ('d <<1|2>>', 'if $a:\\n    c <<1|2>>')
+    """
+    if len(statements) < 4:
+        raise TaskError(f"{len(statements)} statements to cross with openers; at least four are needed")
+    dealt: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    turns: tuple[Split, ...] = ("train", "train", "validation", "heldout")
+    for row, opener in enumerate(openers):
+        indented = "\n    " if opener else "\n"
+        for column, statement in enumerate(statements):
+            dealt[turns[(row + column) % 4]].append(opener + statement.replace("\n", indented))
+    return {split: tuple(texts) for split, texts in dealt.items()}
+
+
 def behind(surroundings: Templates, prompt: str) -> Templates:
     """The prompt behind each of the surroundings, split by split.
 

@@ -4,7 +4,7 @@ Deleted nodes are frozen to their means, everything else stays live. Accuracy ne
 that the model cannot do the task without the circuit. Loss and accuracy are given raw and after
 refitting scale *and* candidate bias of the ablated model on the train split: there the refit works
 against the claim, so it is allowed everything. Beside it stand random circuits of equal profile:
-the same number of nodes at each site, drawn from the nodes that are active on the task's prompts.
+the same number of nodes at each site, drawn from other nodes that are active on the task's prompts.
 """
 
 from __future__ import annotations
@@ -114,15 +114,18 @@ def active_nodes(model: SparseGPT, pairs: TokenPairs) -> dict[str, Tensor]:
 
 
 def random_circuit(circuit: Circuit, active: dict[str, Tensor], generator: torch.Generator) -> Circuit:
-    """As many nodes at each site as ``circuit`` has, drawn from ``active``, the circuit's own among them.
+    """As many nodes at each site as ``circuit`` has, drawn from ``active``.
 
-    A site with fewer active nodes gives all of them.
+    Nodes outside the circuit come first: the question is whether deleting as many *others* would hurt
+    as much. Only where a site has too few of them are the circuit's own drawn too, and a site with too
+    few active nodes altogether gives all of them.
     """
-    counts: dict[str, int] = {}
+    own: dict[str, set[int]] = {}
     for node in circuit.nodes:
-        counts[str(node.at)] = counts.get(str(node.at), 0) + 1
+        own.setdefault(str(node.at), set()).add(node.index)
     drawn = []
-    for name, count in sorted(counts.items()):
-        order = torch.randperm(len(active[name]), generator=generator)[:count]
-        drawn += [Node(SiteName.parse(name), index) for index in active[name][order].tolist()]
+    for name, mine in sorted(own.items()):
+        shuffled = active[name][torch.randperm(len(active[name]), generator=generator)].tolist()
+        order = sorted(shuffled, key=lambda index: index in mine)  # stable: the others keep their order
+        drawn += [Node(SiteName.parse(name), index) for index in order[: len(mine)]]
     return circuit.keeping(drawn)
