@@ -92,7 +92,6 @@ DEMO_TASKS = (
     "for_while",
     "bracket_brace",
     "while_return_true",
-    "fstring_brace",
     "with_as",
 )
 

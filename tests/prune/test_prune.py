@@ -130,7 +130,7 @@ def test_a_failed_mask_run_is_tried_again_with_another_penalty(tokenizer: Tokeni
     # Nothing survives a penalty of 1,000, and nothing is removed at 1e-6.
     model = planted.attention_model(tokenizer)
     for penalty, gentler in ((1000.0, True), (1e-6, False)):
-        config = SETTINGS.replace(penalties=(penalty,))
+        config = SETTINGS.replace(penalties=(penalty,), adapt=0.0)
         found = prune(model, planted.STRING_CLOSING, tokenizer, tokens, config)
         used = found.circuit.info["penalty"]
         assert used < penalty if gentler else used > penalty

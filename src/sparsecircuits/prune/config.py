@@ -15,11 +15,12 @@ class PruneConfig(Config):
     target: float = 0.15
     """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
     penalties: tuple[float, ...] = (14.0,)
-    """k_coef times the number of nodes, one mask run each; the smallest circuit that holds is kept.
-    (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
-    adapt: float = 0.0
-    """Let each step multiply the penalty by 1 + adapt while the running loss is within the target, and
-    divide by it while it is not; 0 holds the penalty as in the paper."""
+    """k_coef times the number of nodes to begin with, one mask run each; the smallest circuit that holds is
+    kept. (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
+    adapt: float = 0.05
+    """Each step multiplies the penalty by 1 + adapt while the running loss is within the target, and divides
+    it by as much while it is not, so that one setting suits small and large circuits; 0: held, as in the
+    paper."""
     steps: int = 100
     """Optimizer steps of a mask run."""
     pairs_per_step: int = 16
@@ -68,6 +69,8 @@ class PruneConfig(Config):
         for name in ("target", "lr", "temperature"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be positive")
+        if self.adapt < 0:
+            raise ConfigError(f"PruneConfig.adapt is {self.adapt}; it must not be negative")
         for name in ("warmup", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be in [0, 1)")

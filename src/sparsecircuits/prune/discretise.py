@@ -55,9 +55,10 @@ def clean_up(
 ) -> frozenset[Node]:
     """Remove what is not needed for the target.
 
-    The nodes that are estimated to matter least are tried first: a quarter of all at once, then half
-    as many for as long as the trial fails, down to single nodes. Estimates are made anew after every
-    success, so that a node whose stand-in has gone is not taken too.
+    The nodes that are estimated to matter least are tried first: a quarter of all at once, half as many
+    after a trial that fails and twice as many after one that succeeds, in the end single nodes.
+    Estimates are made anew after every success, so that a node whose stand-in has gone is not taken
+    too.
 
     Args:
         nodes: the circuit.
@@ -78,6 +79,7 @@ def clean_up(
             size //= 2
         if size > 1:
             nodes = nodes - frozenset(order[:size])
+            size *= 2
             continue
         before = nodes
         for node in order:

@@ -7,11 +7,10 @@ The steps, each in its own file:
 3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
    everything) is given up and started again with a gentler or a harder penalty and the steps left
    (``optimise``);
-4. nodes ranked by τ, the smallest prefix within the target found by bisection on selection pairs,
-   then cleaned up (``discretise``);
-5. a circuit must hold on the validation split as well; if not, nodes are put back until it does,
-   first those that are estimated to help most. Of those that hold, the one with the fewest edges
-   is taken;
+4. nodes ranked by τ, the smallest prefix within the target found by bisection, then cleaned up
+   (``discretise``): a circuit must hold on the selection pairs and on those of the validation split,
+   which has other templates and names;
+5. of several circuits, one for each penalty, the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
 
@@ -38,12 +37,12 @@ from sparsecircuits.prune.optimise import MaskRun, optimise_masks
 from sparsecircuits.tasks.pairs import Split, Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
 
+#: ``watch(stage, done, of, loss)``.
+Watch = Callable[[str, int, int, float], None]
 #: So many selection pairs are enough for a first look at a circuit, and for estimates.
 CHUNK = 64
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
-#: Each time that nodes put back are not enough, so many times as many more are.
-PUT_BACK_GROWTH = 1.3
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def prune(
     config: PruneConfig | None = None,
     *,
     means: Mapping[str, Tensor] | None = None,
-    watch: Callable[[str, int, int, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> PruneResult:
     """Find the smallest circuit of ``model`` that does ``task`` with loss at most ``config.target``.
 
@@ -125,8 +124,15 @@ def prune(
         PruneError: the full model itself misses the target on the selection pairs.
     """
     config = config or PruneConfig()
+    pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
+    if means is None:
+        means = pretraining_means(model, tokens, count=config.mean_tokens, seed=config.seed)
     with _frozen_weights(model):
-        return _Pruner(model, task, tokenizer, tokens, config, means, watch).run()
+        return _Pruner(model, task, pairs, means, config, watch or _unwatched).run()
+
+
+def _unwatched(stage: str, done: int, of: int, loss: float) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -144,18 +150,21 @@ class _Candidate:
 class _Pruner:
     """One pruning of one task; the methods are the numbered steps above."""
 
-    def __init__(self, model, task, tokenizer, tokens, config, means, watch) -> None:  # type: ignore[no-untyped-def]
-        self.model, self.task, self.config = model, task, config
-        self.pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
-        self.means = (
-            dict(means)
-            if means is not None
-            else pretraining_means(model, tokens, count=config.mean_tokens, seed=config.seed)
-        )
-        self.watch = watch or (lambda stage, done, of, loss: None)
+    def __init__(
+        self,
+        model: SparseGPT,
+        task: Task,
+        pairs: Splits,
+        means: Mapping[str, Tensor],
+        config: PruneConfig,
+        watch: Watch,
+    ) -> None:
+        self.model, self.task, self.pairs, self.means = model, task, pairs, means
+        self.config, self.watch = config, watch
         sites = model.config.site_names()
         self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
         self.spent = {"mask_steps": 0, "evaluations": 0, "estimates": 0}
+        self.chosen_on: tuple[TokenPairs, ...] = (pairs.selection, pairs.validation)
         self.scale = 1.0
         self.budget = 0
 
@@ -184,34 +193,16 @@ class _Pruner:
         ranked = ranking(self.nodes, run.tau)
         target = self.config.target
         nodes = bisect_size(ranked, run.kept, self._reaches, target)
+        if nodes is None:  # even the whole model misses it on the validation pairs
+            self.chosen_on = (self.pairs.selection,)
+            nodes = bisect_size(ranked, run.kept, self._reaches, target)
         if nodes is None:
             return None
         if self.config.cleanup:
             self.budget = self.spent["evaluations"] + self.config.evaluations
             nodes = clean_up(nodes, self._worth, self._within_budget, target)
         validation = self._loss(nodes, self.pairs.validation)
-        if validation > target:
-            nodes = self._put_back(nodes)
-            validation = self._loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
-
-    def _put_back(self, nodes: frozenset[Node]) -> frozenset[Node]:
-        """``nodes`` and a few others, so that they hold on the validation pairs too.
-
-        Those that are estimated to help most there come first: one at a time to begin with, then
-        more and more at once. Where all the model's nodes are not enough, ``nodes`` themselves.
-        """
-        grown, step = nodes, 1.0
-        while len(grown) < len(self.nodes):
-            worth = self._worth(grown, self.pairs.validation)
-            others = sorted((node for node in self.nodes if node not in grown), key=lambda n: (-worth[n], n))
-            grown = grown | frozenset(others[: int(step)])
-            if self._loss(grown, self.pairs.validation) <= self.config.target and self._reaches(
-                grown, self.config.target
-            ):
-                return grown
-            step *= PUT_BACK_GROWTH
-        return nodes
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
         """A mask run; one that fails half-way is given up and started again with the steps left."""
@@ -242,28 +233,33 @@ class _Pruner:
         return self.spent["evaluations"] < self.budget and self._reaches(nodes, target)
 
     def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
-        """Whether a circuit holds ``target`` on the selection pairs; given up if the first are far off."""
-        self.spent["evaluations"] += 1
-        pairs = self.pairs.selection
-        with self._installed(nodes):
-            first = pairs.rows(slice(CHUNK))
-            if score(pair_logits(self.model, first), first, self._held).loss > HOPELESS * target:
-                return False
-            loss = score(pair_logits(self.model, pairs), pairs, self._held).loss
-        self.watch("nodes", len(nodes), len(self.nodes), loss)
-        return loss <= target
+        """Whether a circuit holds ``target`` on all pairs that it is chosen on.
 
-    def _worth(self, nodes: frozenset[Node], pairs: TokenPairs | None = None) -> Mapping[Node, float]:
-        """Estimates on some of ``pairs`` (None: the selection pairs)."""
+        Given up as soon as one set of them, or the first few of it, settles the question.
+        """
+        self.spent["evaluations"] += 1
+        loss = 0.0
+        with self._installed(nodes):
+            for pairs in self.chosen_on:
+                if self._score(pairs.rows(slice(CHUNK))) > HOPELESS * target:
+                    return False
+                if (loss := self._score(pairs)) > target:
+                    return False
+        self.watch("nodes", len(nodes), len(self.nodes), loss)
+        return True
+
+    def _worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         self.spent["estimates"] += 1
-        some = (pairs or self.pairs.selection).rows(slice(CHUNK))
+        some = self.pairs.selection.rows(slice(CHUNK))
         return node_worth(self.model, some, nodes, self.means, self.scale)
 
     def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
-        """Loss of the circuit with ``nodes`` on ``pairs``, under the full model's scale."""
-        self.spent["evaluations"] += 1
         with self._installed(nodes):
-            return score(pair_logits(self.model, pairs), pairs, self._held).loss
+            return self._score(pairs)
+
+    def _score(self, pairs: TokenPairs) -> float:
+        """Loss on ``pairs`` of the model as it now runs, under the full model's scale."""
+        return score(pair_logits(self.model, pairs), pairs, self._held).loss
 
     def _installed(self, nodes: frozenset[Node]) -> AbstractContextManager[None]:
         return freeze(self.model, Circuit(self.task.name, nodes, self.means).keep_masks(), self.means)
