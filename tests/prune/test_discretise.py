@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsecircuits.model import Node
-from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
 
 NODES = [Node.parse(f"0.mlp.post_act.{index}") for index in range(40)]
 Reaches = Callable[[frozenset[Node], float], bool]
@@ -25,23 +25,43 @@ class Counted:
         return 1 / (1 + len(nodes)) <= target
 
 
-@pytest.mark.parametrize("start", [0, 1, 9, 10, 11, 40, 99])
 @pytest.mark.parametrize("size", [1, 2, 10, 39, 40])
-def test_bisection_finds_the_smallest_prefix(size: int, start: int):
+def test_bisection_finds_the_smallest_prefix(size: int):
     reaches = Counted()
-    found = bisect_size(NODES, start, reaches, 1 / (1 + size) + 1e-9)
+    found = bisect_size(NODES, reaches, 1 / (1 + size) + 1e-9)
     assert found == frozenset(NODES[:size])
-    assert reaches.calls <= 16  # growing by half from 1 to 40: 9 steps; halving: 6
+    assert reaches.calls <= 7  # all 40, then halving: 6
 
 
 def test_an_unreachable_target_is_none():
-    assert bisect_size(NODES, 5, Counted(), 1 / 42) is None
+    assert bisect_size(NODES, Counted(), 1 / 42) is None
 
 
 def test_what_is_needed_decides_and_not_the_size():
     needed = {NODES[3], NODES[17]}
-    found = bisect_size(NODES, 8, lambda nodes, target: needed <= nodes, 0.15)
+    found = bisect_size(NODES, lambda nodes, target: needed <= nodes, 0.15)
     assert found == frozenset(NODES[:18])
+
+
+def test_growing_adds_what_is_worth_most_first():
+    needed = {NODES[3], NODES[17], NODES[30]}
+
+    def worth(nodes: frozenset[Node]) -> dict[Node, float]:
+        return {node: 1.0 if node in needed else -float(node.index) for node in NODES}
+
+    start = frozenset(NODES[:5])  # has one of the three; the other two are added one by one
+    found = grow(start, worth, lambda nodes, target: needed <= nodes, 0.15)
+    assert found == start | needed
+
+
+def test_growing_ends_where_the_whole_model_is_not_enough():
+    assert grow(frozenset(), flat_worth, lambda nodes, target: False, 0.15) is None
+    assert grow(frozenset(), flat_worth, lambda nodes, target: len(nodes) == 40, 0.15) == frozenset(NODES)
+
+
+def flat_worth(nodes: frozenset[Node]) -> dict[Node, float]:
+    """Of every node of the model, nothing is known."""
+    return dict.fromkeys(NODES, 0.0)
 
 
 def flat(nodes: frozenset[Node]) -> dict[Node, float]:

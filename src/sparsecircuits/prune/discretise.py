@@ -1,7 +1,7 @@
 """From masks to a circuit: bisect for the fewest nodes that reach the target, then clean up (§A.5).
 
-Nodes are sorted by τ; the smallest prefix whose loss reaches the target is found by bisection,
-first among the nodes that the mask run kept, then, if those do not suffice, beyond them. The
+Nodes are sorted by τ; the smallest prefix whose loss reaches the target is found by bisection among
+the nodes that the mask run kept; if those do not suffice, others are added. The
 clean-up, our addition, does what the authors did by hand: it tries to remove nodes, several at once
 and then singly, and keeps every removal that leaves the loss within the target.
 """
@@ -16,49 +16,70 @@ from sparsecircuits.model import Node
 
 #: Whether the circuit with exactly these nodes holds a target loss.
 Reaches = Callable[[frozenset[Node], float], bool]
+#: Of a circuit, how much each node of the model is estimated to lower its loss by being live.
+Worth = Callable[[frozenset[Node]], Mapping[Node, float]]
+#: Each time that added nodes are not enough, so many times as many more are.
+GROWTH = 1.3
 
 
-def bisect_size(
-    ranked: Sequence[Node], start: int, reaches: Reaches, target: float
-) -> frozenset[Node] | None:
+def bisect_size(ranked: Sequence[Node], reaches: Reaches, target: float) -> frozenset[Node] | None:
     """The smallest prefix of ``ranked`` that reaches ``target``, assuming that more nodes never hurt.
 
     Args:
-        ranked: all nodes, the most important first.
-        start: the first size that is tried.
+        ranked: nodes, the most important first.
         reaches: whether a set of nodes holds a target.
         target: in nats.
 
     Returns:
         The nodes, or None where even all of ``ranked`` miss the target.
     """
-
-    def enough(size: int) -> bool:
-        return reaches(frozenset(ranked[:size]), target)
-
-    low, high = 0, max(1, min(start, len(ranked)))
-    while not enough(high):  # grow until the target is reached
-        if high == len(ranked):
-            return None
-        low, high = high, min(len(ranked), max(high + 1, int(1.5 * high)))
+    if not reaches(frozenset(ranked), target):
+        return None
+    low, high = 0, len(ranked)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        low, high = (low, middle) if reaches(frozenset(ranked[:middle]), target) else (middle, high)
     return frozenset(ranked[:high])
+
+
+def grow(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float) -> frozenset[Node] | None:
+    """Add the nodes that are estimated to help most until the target is reached.
+
+    One at a time to begin with, then more and more at once. (By rank would be in arbitrary order: what a
+    mask run has turned off lies wherever it came to rest.)
+
+    Args:
+        nodes: a circuit that misses the target.
+        worth: of a set of nodes, what each node of the model is estimated to lower the loss by.
+        reaches: whether a set of nodes holds a target.
+        target: in nats.
+
+    Returns:
+        A superset of ``nodes``, or None where even the whole model misses the target.
+    """
+    step = 1.0
+    while True:
+        by_worth = worth(nodes)
+        others = sorted(by_worth.keys() - nodes, key=lambda node: (-by_worth[node], node))
+        if not others:
+            return None
+        nodes = nodes | frozenset(others[: int(step)])
+        if reaches(nodes, target):
+            return nodes
+        step *= GROWTH
 
 
 def clean_up(
     nodes: frozenset[Node],
-    worth: Callable[[frozenset[Node]], Mapping[Node, float]],
+    worth: Worth,
     reaches: Reaches,
     target: float,
 ) -> frozenset[Node]:
     """Remove what is not needed for the target.
 
-    The nodes that are estimated to matter least are tried first: a quarter of all at once, half as many
-    after a trial that fails and twice as many after one that succeeds, in the end single nodes.
-    Estimates are made anew after every success, so that a node whose stand-in has gone is not taken
-    too.
+    The nodes that are estimated to matter least are tried first: a quarter of all at once, then half
+    as many for as long as the trial fails, down to single nodes. Estimates are made anew after every
+    success, so that a node whose stand-in has gone is not taken too.
 
     Args:
         nodes: the circuit.
@@ -79,7 +100,6 @@ def clean_up(
             size //= 2
         if size > 1:
             nodes = nodes - frozenset(order[:size])
-            size *= 2
             continue
         before = nodes
         for node in order:

@@ -7,9 +7,9 @@ The steps, each in its own file:
 3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
    everything) is given up and started again with a gentler or a harder penalty and the steps left
    (``optimise``);
-4. nodes ranked by τ, the smallest prefix within the target found by bisection, then cleaned up
-   (``discretise``): a circuit must hold on the selection pairs and on those of the validation split,
-   which has other templates and names;
+4. nodes ranked by τ, the smallest prefix within the target found by bisection (others added where
+   it takes more than were kept), then cleaned up (``discretise``): a circuit must hold on the
+   selection pairs and on those of the validation split, which has other templates and names;
 5. of several circuits, one for each penalty, the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
@@ -29,7 +29,7 @@ from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import PruneError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
-from sparsecircuits.prune.discretise import bisect_size, clean_up, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
 from sparsecircuits.prune.estimate import node_worth
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means
@@ -190,12 +190,12 @@ class _Pruner:
     def _candidate(self, penalty: float) -> _Candidate | None:
         """Steps 3 to 5 for one penalty."""
         run, penalty = self._mask_run(penalty)
-        ranked = ranking(self.nodes, run.tau)
+        kept = ranking(self.nodes, run.tau)[: run.kept]
         target = self.config.target
-        nodes = bisect_size(ranked, run.kept, self._reaches, target)
+        nodes = self._enough(kept, target)
         if nodes is None:  # even the whole model misses it on the validation pairs
             self.chosen_on = (self.pairs.selection,)
-            nodes = bisect_size(ranked, run.kept, self._reaches, target)
+            nodes = self._enough(kept, target)
         if nodes is None:
             return None
         if self.config.cleanup:
@@ -203,6 +203,11 @@ class _Pruner:
             nodes = clean_up(nodes, self._worth, self._within_budget, target)
         validation = self._loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
+
+    def _enough(self, kept: list[Node], target: float) -> frozenset[Node] | None:
+        """The fewest of the kept nodes that hold the target, or all of them and as few others as it takes."""
+        nodes = bisect_size(kept, self._reaches, target)
+        return grow(frozenset(kept), self._worth, self._reaches, target) if nodes is None else nodes
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
         """A mask run; one that fails half-way is given up and started again with the steps left."""
@@ -250,7 +255,7 @@ class _Pruner:
 
     def _worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         self.spent["estimates"] += 1
-        some = self.pairs.selection.rows(slice(CHUNK))
+        some = self.chosen_on[-1].rows(slice(CHUNK))
         return node_worth(self.model, some, nodes, self.means, self.scale)
 
     def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
