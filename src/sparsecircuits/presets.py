@@ -97,10 +97,13 @@ DEMO_TASKS = (
 
 
 def demo_plan(seed: int = 0) -> DemoPlan:
-    """What ``sparsecircuits demo`` does; one seed for corpus, models, pairs and masks."""
+    """What ``sparsecircuits demo`` does; one seed for models, batches, pairs and masks.
+
+    The corpus stays the same, so that losses of several seeds can be compared.
+    """
     sparse, dense = demo(), demo_dense()
     return DemoPlan(
-        data=sparse.data.replace(seed=seed),
+        data=sparse.data,
         sparse=sparse.run.replace(train=sparse.train.replace(seed=seed)),
         dense=dense.run.replace(train=dense.train.replace(seed=seed)),
         prune=PruneConfig(seed=seed),

@@ -48,7 +48,7 @@ class Options(Config):
     out: Path = Path("runs/demo")
     """The folder."""
     seed: int = 0
-    """Of corpus, models, prompts and masks."""
+    """Of models, batches, prompts and masks; the corpus stays the same."""
     quick: bool = False
     """About a minute instead of ten: smaller models, two tasks, rougher figures."""
     workers: int | None = None
