@@ -1,9 +1,9 @@
 """From masks to a circuit: bisect for the fewest nodes that reach the target, then clean up (§A.5).
 
 Nodes are sorted by τ; the smallest prefix whose loss reaches the target is found by bisection among
-the nodes that the mask run kept; if those do not suffice, others are added. The
-clean-up, our addition, does what the authors did by hand: it tries to remove nodes, several at once
-and then singly, and keeps every removal that leaves the loss within the target.
+the nodes that the mask run kept; if those do not suffice, others are added. The clean-up, our
+addition, does what the authors did by hand: it tries to remove nodes, several at once and then
+singly, and keeps every removal that leaves the loss within the target.
 """
 
 from __future__ import annotations

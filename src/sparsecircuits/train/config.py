@@ -35,7 +35,7 @@ class TrainConfig(Config):
     beta1: float = 0.9
     """Adam's first decay rate."""
     beta2: float = 0.95
-    """Adam's second decay rate (Fig 28)."""
+    """Adam's second decay rate."""
     eps: float = 0.1
     """Adam's epsilon, far above the usual (§A.2; Fig 30 sweeps it)."""
     weight_decay: float = 0.1
@@ -54,7 +54,7 @@ class TrainConfig(Config):
     anneal_start: float = 0.01
     """Share of the steps before which everything is dense."""
     anneal_stop: float = 0.5
-    """Share of the steps after which density is at its target (0.8 for the paper's largest; Fig 24)."""
+    """Share of the steps after which density is at its target (0.8 for the paper's largest and sparsest)."""
     embed_schedule: Literal["linear", "late"] = "linear"
     """linear: from 1 to the target like the matrices (script, Fig 21); late: the paper's bug, in which
     embeddings stay dense until the matrices' density has fallen to density / embed_density."""
