@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsecircuits.cli.generate import sample_tokens
 from sparsecircuits.model import GPTConfig, SparseGPT
+from sparsecircuits.model.generate import sample_tokens
 
 
 def follower() -> SparseGPT:

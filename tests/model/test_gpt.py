@@ -185,7 +185,8 @@ def test_no_token_sees_a_later_one(positions: str, tokens: torch.Tensor):
     changed = tokens.clone()
     changed[:, 3:] = 8
     assert torch.equal(model(tokens)[:, :3], model(changed)[:, :3])
-    assert torch.equal(model(tokens[:, :3]), model(tokens)[:, :3])
+    # Close, not equal: BLAS may choose another kernel for another number of tokens.
+    torch.testing.assert_close(model(tokens[:, :3]), model(tokens)[:, :3], atol=1e-6, rtol=0)
 
 
 def test_without_positions_equal_tokens_are_alike_and_with_them_not():

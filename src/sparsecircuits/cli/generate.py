@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from sparsecircuits.cli.arguments import open_run
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
-
-    from sparsecircuits.model import SparseGPT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +20,7 @@ class Options(Config):
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
-    """A run: its folder, or its name in runs/."""
+    """A run: its folder, or its name in runs/; example: the one that comes with the package."""
     prompt: Annotated[Positional[str], arg(metavar="PROMPT")] = ""
     """What to go on with; nothing: begin a document."""
     tokens: int = 64
@@ -42,11 +37,13 @@ def run(options: Options) -> None:
     """Print the prompt and what follows it."""
     import torch
 
+    from sparsecircuits.model.generate import sample_tokens
+
     _check(options)
     run = open_run(options.run)
     tokenizer = run.tokenizer()
     written = sample_tokens(
-        run.model(),
+        run.model().to_sparse(),
         [tokenizer.eot_id, *tokenizer.encode(options.prompt)],
         count=options.tokens,
         stop=tokenizer.eot_id,
@@ -64,40 +61,3 @@ def _check(options: Options) -> None:
         raise ConfigError(f"--tokens is {options.tokens}; it must be at least 1")
     if options.top_k is not None and options.top_k < 1:
         raise ConfigError(f"--top-k is {options.top_k}; it must be at least 1")
-
-
-def sample_tokens(
-    model: SparseGPT,
-    prompt: list[int],
-    *,
-    count: int,
-    stop: int,
-    temperature: float,
-    top_k: int | None,
-    generator: torch.Generator,
-) -> list[int]:
-    """Draw up to ``count`` tokens after ``prompt``, none after ``stop``.
-
-    The model sees the last ``n_ctx`` tokens of what is there.
-
-    Returns:
-        The new ids alone, without ``stop``.
-    """
-    import torch
-
-    ids = list(prompt)
-    with torch.no_grad():
-        while len(ids) < len(prompt) + count:
-            seen = torch.tensor([ids[-model.config.n_ctx :]])
-            logits = model(seen, torch.tensor([seen.shape[1] - 1]))[0]
-            if top_k is not None and top_k < len(logits):
-                logits[logits < logits.topk(top_k).values[-1]] = float("-inf")
-            if temperature == 0:
-                token = int(logits.argmax())
-            else:
-                chances = (logits / temperature).softmax(0)
-                token = int(torch.multinomial(chances, 1, generator=generator))
-            if token == stop:
-                break
-            ids.append(token)
-    return ids[len(prompt) :]

@@ -13,6 +13,7 @@ Shapes: b batch, t position, d d_model, h head, e d_head, m d_mlp, v vocab.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,9 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.model.cache import KVCache, LayerCache
 from sparsecircuits.model.config import GPTConfig
+from sparsecircuits.model.layers import GELU, Linear, RMSNorm, SparseLinear
 from sparsecircuits.model.sites import FINAL_SITE, Site
-from sparsecircuits.ops import sink_attention
+from sparsecircuits.ops import bigram_cross_entropy, sink_attention
+from sparsecircuits.ops.choice import sparse_pays
 
 if TYPE_CHECKING:
     from sparsecircuits.model.hooks import Hook
@@ -39,18 +43,21 @@ class Attention(nn.Module):
         self.heads, self.d_head = config.heads, config.d_head
         width = self.heads * self.d_head
         self.act_in = _site(config, layer, "attn.act_in")
-        self.c_attn = nn.Linear(config.read_width, 3 * width, bias=config.bias)
+        self.c_attn = Linear(config.read_width, 3 * width, bias=config.bias)
         self.q = _site(config, layer, "attn.q")
         self.k = _site(config, layer, "attn.k")
         self.v = _site(config, layer, "attn.v")
         self.y = Site(f"{layer}.attn.y")
-        self.c_proj = nn.Linear(width, config.d_model, bias=config.bias)
+        self.c_proj = Linear(width, config.d_model, bias=config.bias)
         self.resid_delta = _site(config, layer, "attn.resid_delta")
         self.sink_logit = nn.Parameter(torch.zeros(self.heads)) if config.sink else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         q, k, v = self.c_attn(self.act_in(x)).chunk(3, dim=-1)
-        q, k, v = (self._split(part) for part in (self.q(q), self.k(k), self.v(v)))
+        q, k, v = self.q(q), self.k(k), self.v(v)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        q, k, v = (self._split(part) for part in (q, k, v))
         y_bhte = sink_attention(q, k, v, self.sink_logit)
         y = self.y(y_bhte.transpose(1, 2).flatten(2))
         return self.resid_delta(self.c_proj(y))
@@ -66,10 +73,10 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.act_in = _site(config, layer, "mlp.act_in")
-        self.c_fc = nn.Linear(config.read_width, config.mlp_width, bias=config.bias)
-        self.act = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+        self.c_fc = Linear(config.read_width, config.mlp_width, bias=config.bias)
+        self.act = GELU() if config.activation == "gelu" else nn.ReLU()
         self.post_act = _site(config, layer, "mlp.post_act")
-        self.c_proj = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
+        self.c_proj = Linear(config.mlp_width, config.d_model, bias=config.bias)
         self.resid_delta = _site(config, layer, "mlp.resid_delta")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,17 +90,17 @@ class Block(nn.Module):
         super().__init__()
         concat = config.positions == "concat"
         self.resid_in = Site(f"{layer}.resid_in")
-        self.ln_1 = nn.RMSNorm(config.d_model, eps=config.norm_eps)
-        self.ln_p1 = nn.RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
+        self.ln_1 = RMSNorm(config.d_model, eps=config.norm_eps)
+        self.ln_p1 = RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
         self.attn = Attention(config, layer)
         self.resid_mid = Site(f"{layer}.resid_mid")
-        self.ln_2 = nn.RMSNorm(config.d_model, eps=config.norm_eps)
-        self.ln_p2 = nn.RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
+        self.ln_2 = RMSNorm(config.d_model, eps=config.norm_eps)
+        self.ln_p2 = RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
         self.mlp = MLP(config, layer)
 
-    def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor | None = None, cache: LayerCache | None = None) -> Tensor:
         x = self.resid_in(x)
-        x = x + self.attn(_join(self.ln_1(x), position, self.ln_p1))
+        x = x + self.attn(_join(self.ln_1(x), position, self.ln_p1), cache)
         x = self.resid_mid(x)
         return x + self.mlp(_join(self.ln_2(x), position, self.ln_p2))
 
@@ -114,10 +121,10 @@ class SparseGPT(nn.Module):
         if d_wpe:
             parts["wpe"] = nn.Embedding(config.n_ctx, d_wpe)
         parts["h"] = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        parts["ln_f"] = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        parts["ln_f"] = RMSNorm(config.d_model, eps=config.norm_eps)
         self.transformer = nn.ModuleDict(parts)
         self.final_resid = Site(FINAL_SITE)
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.d_model, config.vocab_size, bias=False)
         config.warn_of_large_bigram()
         table = torch.zeros(config.vocab_size, config.vocab_size) if config.uses_bigram else None
         self.bigram_table = nn.Parameter(table) if table is not None else None
@@ -137,12 +144,13 @@ class SparseGPT(nn.Module):
                 scale = 1 / math.sqrt(2 * self.config.n_layer) if "c_proj" in name else 1.0
                 parameter.normal_(0, std * scale, generator=generator)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, at: Tensor | None = None, *, cache: KVCache | None = None) -> Tensor:
         """Next-token logits.
 
         Args:
-            tokens: [batch, pos] ids, at most ``n_ctx`` long.
-            at: [batch] positions; if given, only the logits there are computed.
+            tokens: [batch, pos] ids, at most ``n_ctx`` long, those in the cache counted.
+            at: [batch] positions in ``tokens``; if given, only the logits there are computed.
+            cache: of the tokens before these; it takes these in (without gradients).
 
         Returns:
             [batch, pos, vocab], or [batch, vocab] with ``at``.
@@ -150,26 +158,61 @@ class SparseGPT(nn.Module):
         Raises:
             ConfigError: more tokens than ``n_ctx``.
         """
-        if tokens.shape[1] > self.config.n_ctx:
-            raise ConfigError(f"{tokens.shape[1]} tokens, but the model's n_ctx is {self.config.n_ctx}")
+        x = self._stream(tokens, cache)
+        if at is not None:
+            rows = torch.arange(tokens.shape[0], device=tokens.device)
+            x, tokens = x[rows, at], tokens[rows, at]
+        logits = self._unembed(x)
+        if self.bigram_table is not None:
+            logits = logits + F.embedding(tokens, self.bigram_table)
+        return logits
+
+    def loss(self, tokens: Tensor, target: Tensor) -> Tensor:
+        """Mean cross entropy in nats a token, as ``F.cross_entropy(model(tokens), target)`` but faster.
+
+        Args:
+            tokens: [batch, pos] ids.
+            target: [batch, pos] what follows each.
+        """
+        logits = self._unembed(self._stream(tokens)).flatten(0, 1)
+        return bigram_cross_entropy(logits, target.flatten(), self.bigram_table, tokens.flatten())
+
+    def _stream(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The residual stream behind the last block, [batch, pos, d_model]."""
+        first = 0 if cache is None else cache.length
+        end = first + tokens.shape[1]
+        if end > self.config.n_ctx:
+            raise ConfigError(f"{end} tokens, but the model's n_ctx is {self.config.n_ctx}")
         x = self.transformer["wte"](tokens)
         position = None
         if self.config.positions != "none":
-            wpe = self.transformer.get_parameter("wpe.weight")[: tokens.shape[1]]
+            wpe = self.transformer.get_parameter("wpe.weight")[first:end]
             if self.config.positions == "learned":
                 x = x + wpe
             else:
                 position = wpe.expand(*tokens.shape, -1)
-        for block in self.blocks:
-            x = block(x, position)
-        if at is not None:
-            rows = torch.arange(tokens.shape[0], device=tokens.device)
-            x, tokens = x[rows, at], tokens[rows, at]
-        x = self.final_resid(x)
-        logits = self.lm_head(self.transformer["ln_f"](x))
-        if self.bigram_table is not None:
-            logits = logits + F.embedding(tokens, self.bigram_table)
-        return logits
+        for layer, block in enumerate(self.blocks):
+            x = block(x, position, None if cache is None else cache.layers[layer])
+        return x
+
+    def _unembed(self, x: Tensor) -> Tensor:
+        """Logits without the bigram table's part."""
+        return self.lm_head(self.transformer["ln_f"](self.final_resid(x)))
+
+    def to_sparse(self) -> SparseGPT:
+        """A copy to run and to prune: matrices whose sparse form is faster hold their nonzero values alone.
+
+        Its outputs are this model's, up to rounding; nothing in it is trained. Matrices that are not sparse
+        enough to gain by it stay as they are.
+        """
+        sparse = copy.deepcopy(self).eval().requires_grad_(False)
+        for name, module in list(sparse.named_modules()):
+            if isinstance(module, Linear):
+                module.find_pattern()
+                assert module.pattern is not None
+                if sparse_pays(module.pattern, tokens=1024):
+                    sparse.set_submodule(name, SparseLinear(module))
+        return sparse
 
     @property
     def blocks(self) -> nn.ModuleList:

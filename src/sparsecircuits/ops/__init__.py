@@ -1,7 +1,19 @@
-"""The few tensor operations that the method stands on, each with one plain definition."""
+"""The few tensor operations that the method stands on: one definition each, and kernels that agree."""
 
 from sparsecircuits.ops.abs_topk import abs_topk
 from sparsecircuits.ops.attention import sink_attention
+from sparsecircuits.ops.elementwise import gelu, rms_norm
+from sparsecircuits.ops.linear import Pattern, sparse_linear
+from sparsecircuits.ops.loss import bigram_cross_entropy
 from sparsecircuits.ops.projection import keep_largest_
 
-__all__ = ["abs_topk", "keep_largest_", "sink_attention"]
+__all__ = [
+    "Pattern",
+    "abs_topk",
+    "bigram_cross_entropy",
+    "gelu",
+    "keep_largest_",
+    "rms_norm",
+    "sink_attention",
+    "sparse_linear",
+]

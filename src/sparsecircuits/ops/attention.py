@@ -3,6 +3,9 @@
 The sink is one learned logit per head that takes part in the softmax's denominator and adds nothing
 to its result, so that a head may attend to nothing. In go queries, keys and values by head; out
 comes the mix. With a sink, the same as ordinary causal attention over one more key of value 0.
+
+:func:`definition` is that in plain torch; the kernel (``csrc/attention.h``) keeps one head's pattern in the
+cache at a time, and makes it again on the way back.
 """
 
 from __future__ import annotations
@@ -10,22 +13,31 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from sparsecircuits.ops import native
 
 
 def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) -> Tensor:
     """Causal attention, scaled by ``1 / sqrt(d_head)``.
 
     Args:
-        q, k, v: [batch, head, pos, d_head].
+        q: [batch, head, pos, d_head]; the last query sees all keys, the one before all but the last, ...
+        k, v: [batch, head, pos, d_head], at least as many positions as ``q``.
         sink: [head] logits, or None for ordinary attention.
 
     Returns:
-        [batch, head, pos, d_head].
+        [batch, head, pos of q, d_head].
     """
-    if sink is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if native.takes(q, k, v, sink) and 0 < q.shape[2] <= k.shape[2]:
+        y, _ = _attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), sink)
+        return y.transpose(1, 2)
+    return definition(q, k, v, sink)
+
+
+def definition(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) -> Tensor:
+    """:func:`sink_attention` in plain torch."""
     return attention_weights(q, k, sink) @ v
 
 
@@ -39,3 +51,80 @@ def attention_weights(q: Tensor, k: Tensor, sink: Tensor | None = None) -> Tenso
         return scores.softmax(-1)
     column = sink.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
     return torch.cat([column, scores], -1).softmax(-1)[..., 1:]
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """[b h t e] as [b t h e], with the heads of one position side by side; copied only if they are not."""
+    x = x.transpose(1, 2)
+    batch, pos, head, width = x.stride()
+    together = width == 1 and head == x.shape[3] and pos >= x.shape[2] * x.shape[3]
+    if together and (len(x) == 1 or batch == x.shape[1] * pos):
+        return x
+    return x.contiguous()
+
+
+def _shape(q: Tensor, k: Tensor) -> tuple[int | float, ...]:
+    batch, queries, head, width = q.shape
+    return batch, head, queries, k.shape[1], width, 1 / math.sqrt(width)
+
+
+def _address(x: Tensor) -> int:
+    return x.data_ptr()
+
+
+@torch.library.custom_op("sparsecircuits::attention", mutates_args=())
+def _attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> tuple[Tensor, Tensor]:
+    """[b t h e] mix, and [b h t] logarithm of each softmax's denominator."""
+    q, k, v = (_strided(x) for x in (q, k, v))
+    y = q.new_empty(q.shape)
+    lse = q.new_empty((q.shape[0], q.shape[2], q.shape[1]))
+    sink = None if sink is None else sink.contiguous()
+    steps = (x.stride(1) for x in (q, k, v))
+    native.call("attention_forward", *map(_address, (q, k, v)), sink, y, lse, *_shape(q, k), *steps)
+    return y, lse
+
+
+@torch.library.custom_op("sparsecircuits::attention_backward", mutates_args=())
+def _attention_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None, y: Tensor, lse: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    q, k, v, grad = (_strided(x) for x in (q, k, v, grad))
+    dq, dk, dv = q.new_empty(q.shape), q.new_empty(k.shape), q.new_empty(v.shape)
+    dsink = q.new_zeros((q.shape[0], q.shape[2]))
+    sink = None if sink is None else sink.contiguous()
+    steps = (x.stride(1) for x in (q, k, v, y, grad))
+    native.call(
+        "attention_backward", *map(_address, (q, k, v)), sink, y, lse, _address(grad),
+        dq, dk, dv, dsink, *_shape(q, k), *steps,
+    )  # fmt: skip
+    return dq, dk, dv, dsink.sum(0)
+
+
+def _strided(x: Tensor) -> Tensor:
+    """[b t h e] in a form that the kernel reads (see :func:`_side_by_side`)."""
+    return _side_by_side(x.transpose(1, 2))
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> tuple[Tensor, Tensor]:
+    return q.new_empty(q.shape), q.new_empty((q.shape[0], q.shape[2], q.shape[1]))
+
+
+@_attention_backward.register_fake
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None, y: Tensor, lse: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), q.new_empty(k.shape), q.new_empty(v.shape), q.new_empty(q.shape[2])
+
+
+def _keep(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _back(ctx: FunctionCtx, grad: Tensor, _lse: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, sink, y, lse = ctx.saved_tensors  # type: ignore[attr-defined]
+    *grads, dsink = _attention_backward(grad, q, k, v, sink, y, lse)
+    return *grads, None if sink is None else dsink
+
+
+_attention.register_autograd(_back, setup_context=_keep)

@@ -3,6 +3,8 @@
 In goes a weight matrix and how many entries it may keep; afterwards exactly that many places are
 kept and all others are 0. With a floor, each neuron (row or column) first keeps its own ``floor``
 largest entries, and what is left of the budget goes to the largest of the rest (Fig 22).
+
+:func:`definition_` says so in plain torch; the kernel (``csrc/projection.h``) gives the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.ops import native
 from sparsecircuits.ops.abs_topk import kept_mask
+
+#: The kernel looks up so many of a neuron's largest entries at most.
+_KERNEL_FLOOR = 64
 
 
 @torch.no_grad()
@@ -39,13 +45,30 @@ def keep_largest_(weight: Tensor, k: int, *, floor: int = 0, axis: int = -1) -> 
         return weight
     if k == 0 and floor == 0:
         return weight.zero_()
+    if floor > 0 and weight.ndim != 2:
+        raise ConfigError(f"a floor needs a matrix, got shape {tuple(weight.shape)}")
+    if floor > 0:
+        check_floor((weight.shape[0], weight.shape[1]), k, floor, axis)
+    if native.takes(weight) and weight.is_contiguous() and floor <= _KERNEL_FLOOR:
+        rows, columns = (weight.shape[0], weight.shape[1]) if weight.ndim == 2 else (1, weight.numel())
+        native.call("keep_largest", weight, rows, columns, k, floor, axis % 2)
+        torch.autograd.graph.increment_version(weight)
+        return weight
+    return definition_(weight, k, floor, axis)
+
+
+def definition_(weight: Tensor, k: int, floor: int, axis: int) -> Tensor:
+    """:func:`keep_largest_` in plain torch, 0 < k < entries, k enough for the floor."""
     size = weight.abs()
     if floor > 0:
-        protect = _protected(size, k, floor, axis)
-        # Protected entries sort before all others, whatever their magnitude.
-        size = torch.where(protect, torch.inf, size)
-    keep = kept_mask(size.flatten(), k).view_as(weight)
-    return weight.mul_(keep)
+        protect = _protected(size, floor, axis)
+        # Protected entries stay; what is left of the budget goes to the largest of the others.
+        left = k - int(protect.sum())
+        others = torch.where(protect, -1.0, size).flatten()
+        keep = protect if left == 0 else protect | kept_mask(others, left).view_as(weight)
+    else:
+        keep = kept_mask(size.flatten(), k).view_as(weight)
+    return weight.masked_fill_(~keep, 0)
 
 
 def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str = "the matrix") -> None:
@@ -60,12 +83,9 @@ def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str
         )
 
 
-def _protected(size: Tensor, k: int, floor: int, axis: int) -> Tensor:
+def _protected(size: Tensor, floor: int, axis: int) -> Tensor:
     """Boolean [rows, columns]: the ``floor`` largest entries of each slice along ``axis``."""
-    if size.ndim != 2:
-        raise ConfigError(f"a floor needs a matrix, got shape {tuple(size.shape)}")
-    check_floor((size.shape[0], size.shape[1]), k, floor, axis)
     along = size.movedim(axis, -1)
     if floor >= along.shape[-1]:
         return torch.ones_like(size, dtype=torch.bool)
-    return kept_mask(along, floor).bool().movedim(-1, axis)
+    return kept_mask(along, floor).movedim(-1, axis)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from sparsecircuits.data.batches import sequential_batches
 from sparsecircuits.model import SparseGPT
@@ -30,8 +29,7 @@ def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, 
     for window in sequential_batches(tokens, rows=rows, n_ctx=model.config.n_ctx):
         if limit is not None and count >= max(1, limit):
             break
-        logits = model(window[:, :-1])
         target = window[:, 1:]
-        total += float(F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum"))
+        total += float(model.loss(window[:, :-1], target)) * target.numel()
         count += target.numel()
     return total / count

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch.nn.functional as F
-
 from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import SparseCircuitsError
@@ -126,8 +124,7 @@ def train_step(
     tokens = batch(
         corpus.train, seed=config.train.seed, step=step, rows=config.train.rows, n_ctx=config.model.n_ctx
     )
-    logits = model(tokens[:, :-1])
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+    loss = model.loss(tokens[:, :-1], tokens[:, 1:])
     value = float(loss.detach())
     _require_finite("the loss", value, step, config)
     loss.backward()

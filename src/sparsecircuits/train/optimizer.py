@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from sparsecircuits.model import SparseGPT
+from sparsecircuits.model.layers import Linear
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.schedules import densities_at, lr_at
 
+#: Above this density no sparse kernel is faster, so that nobody looks for patterns.
+PATTERNS_BELOW = 0.5
 #: Added to the gradient's RMS before dividing by it (script).
 RMS_EPS = 1e-5
 
@@ -32,6 +35,7 @@ class SparseOptimizer:
             for name, parameter in model.named_parameters()
             if parameter.ndim == 2 and name != "bigram_table"
         ]
+        self.linears = [module for module in model.modules() if isinstance(module, Linear)]
         self.adam = torch.optim.Adam(
             self.parameters, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
         )
@@ -44,9 +48,13 @@ class SparseOptimizer:
             group["lr"] = lr
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        project(self.matrices, densities_at(step, self.config))
+        densities = densities_at(step, self.config)
+        project(self.matrices, densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
+        for module in self.linears:
+            if densities.matrices <= PATTERNS_BELOW:
+                module.find_pattern()
         return rms
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -71,7 +71,7 @@ def check_feasible(model: SparseGPT, config: TrainConfig) -> None:
 def project(matrices: list[SparseMatrix], densities: Densities) -> None:
     """Keep each matrix's largest entries, in place. A density of 1 leaves it as it is."""
     for matrix in matrices:
-        keep_largest_(matrix.weight.data, matrix.budget(densities), floor=matrix.floor, axis=matrix.axis)
+        keep_largest_(matrix.weight, matrix.budget(densities), floor=matrix.floor, axis=matrix.axis)
 
 
 def measured_density(model: SparseGPT) -> Densities:

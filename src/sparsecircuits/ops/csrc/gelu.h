@@ -1,0 +1,64 @@
+// GELU, the exact one: x times the normal distribution's cumulative probability; and its gradient.
+//
+// The probability beyond |x| is exp(-x^2 / 2) times a polynomial (Abramowitz and Stegun 7.1.26): within 1e-7 everywhere,
+// and without the cancellation that 1 + erf has far to the left.
+#pragma once
+
+#include "simd.h"
+#include "threads.h"
+
+namespace {
+
+/// The normal distribution's cumulative probability at x; bell: exp(-x^2 / 2).
+inline vf cumulative(vf x, vf& bell) {
+    const vf size = floats(bits(x) & 0x7fffffff);
+    bell = exp(x * x * splat(-0.5f));
+    const vf t = splat(1.f) / (splat(1.f) + size * splat(0.3275911f * 0.70710678f));
+    vf p = splat(1.061405429f);
+    p = p * t + splat(-1.453152027f);
+    p = p * t + splat(1.421413741f);
+    p = p * t + splat(-0.284496736f);
+    p = p * t + splat(0.254829592f);
+    const vf beyond = p * t * bell * splat(0.5f);
+    return x > splat(0.f) ? splat(1.f) - beyond : beyond;
+}
+
+inline vf gelu_of(vf x) {
+    vf bell;
+    return x * cumulative(x, bell);
+}
+
+inline vf gelu_slope(vf x) {
+    vf bell;
+    const vf below = cumulative(x, bell);
+    return below + x * bell * splat(0.39894228f);
+}
+
+template <class F>
+void elementwise(long n, float* out, int threads, F f) {
+    const bool past = leaves_caches(out, 1, n / W * W);
+    parallel(threads, [&](int thread, int count) {
+        const Range range(n, thread, count, 16);
+        long i = range.begin;
+        if (past) for (; i + W <= range.end; i += W) put<true>(out + i, f(i, W));
+        for (; i + W <= range.end; i += W) store(out + i, f(i, W));
+        if (i < range.end) {
+            const vf y = f(i, int(range.end - i));
+            std::memcpy(out + i, &y, (range.end - i) * sizeof(float));
+        }
+    });
+}
+
+inline vf load_up_to(const float* p, int n) { return n == W ? load(p) : load_some(p, n, 0.f); }
+
+void gelu(const float* x, float* y, long n, int threads) {
+    elementwise(n, y, threads, [&](long i, int there) { return gelu_of(load_up_to(x + i, there)); });
+}
+
+void gelu_grad(const float* grad, const float* x, float* dx, long n, int threads) {
+    elementwise(n, dx, threads, [&](long i, int there) {
+        return load_up_to(grad + i, there) * gelu_slope(load_up_to(x + i, there));
+    });
+}
+
+}  // namespace

@@ -1,0 +1,36 @@
+// All kernels for one instruction set; compiled once for each, with KERNELS naming the table.
+#include "kernels.h"
+
+#include "attention.h"
+#include "gelu.h"
+#include "linear.h"
+#include "loss.h"
+#include "norm.h"
+#include "outer.h"
+#include "projection.h"
+#include "topk.h"
+
+namespace {
+
+void forward(const float* q, const float* k, const float* v, const float* sink, float* y, float* lse,
+             AttentionCall c, int threads) {
+    attention_forward(q, k, v, sink, y, lse, {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, c.ldq, c.ldk,
+                      c.ldv, threads);
+}
+
+void backward(const float* q, const float* k, const float* v, const float* sink, const float* y, const float* lse,
+              const float* dy, float* dq, float* dk, float* dv, float* dsink, AttentionCall c, int threads) {
+    attention_backward(q, k, v, sink, y, lse, dy, dq, dk, dv, dsink,
+                       {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, c.ldq, c.ldk, c.ldv, c.ldy, c.lddy,
+                       threads);
+}
+
+}  // namespace
+
+extern const Kernels KERNELS = {
+    W == 16 ? "avx512" : W == 8 ? "avx2" : "plain",
+    abs_topk_rows, abs_topk_rows16, abs_topk_grad, abs_topk_grad16, keep_largest,
+    count_nonzero, find_nonzero, gather_values,
+    sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy,
+    rms_norm, rms_norm_grad, gelu, gelu_grad, outer_sum, add_rows,
+};

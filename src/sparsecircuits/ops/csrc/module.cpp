@@ -1,0 +1,152 @@
+// The Python module: functions over addresses of contiguous memory. Only sparsecircuits.ops.native calls them, and
+// checks types, shapes and devices before it does. The interpreter is free meanwhile.
+#include <nanobind/nanobind.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+using Address = uintptr_t;
+
+template <class T>
+T* at(Address a) { return reinterpret_cast<T*>(a); }
+
+bool runs(const Kernels& kernels) {
+#if defined(SPARSECIRCUITS_X86)
+    if (&kernels == &avx512_kernels)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (&kernels == &avx2_kernels) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return &kernels == &plain_kernels;
+}
+
+const Kernels* const all[] = {
+#if defined(SPARSECIRCUITS_X86)
+    &avx512_kernels, &avx2_kernels,
+#endif
+    &plain_kernels,
+};
+
+const Kernels* best() {
+    for (const Kernels* one : all)
+        if (runs(*one)) return one;
+    return &plain_kernels;
+}
+
+const Kernels* use = best();
+
+bool choose(const char* name) {
+    for (const Kernels* one : all)
+        if (!std::strcmp(one->name, name) && runs(*one)) {
+            use = one;
+            return true;
+        }
+    return false;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.def("choose", &choose, "Use the kernels of that name; False if this machine cannot run them.");
+    m.def("chosen", [] { return use->name; });
+    m.def("available", [] {
+        nb::list names;
+        for (const Kernels* one : all)
+            if (runs(*one)) names.append(one->name);
+        return names;
+    });
+    m.def("thread_owner", &threads::owner);
+
+    using Free = nb::call_guard<nb::gil_scoped_release>;
+    m.def("abs_topk", [](Address x, long ld, Address y, Address kept, long rows, int n, int k, int threads) {
+        use->abs_topk(at<float>(x), ld, at<float>(y), at<uint16_t>(kept), rows, n, k, threads);
+    }, Free());
+    m.def("abs_topk16", [](Address x, Address y, Address kept, long rows, int n, int k, int infinity, int threads) {
+        use->abs_topk16(at<uint16_t>(x), at<uint16_t>(y), at<uint16_t>(kept), rows, n, k, infinity, threads);
+    }, Free());
+    m.def("abs_topk_grad", [](Address grad, Address kept, Address out, long rows, int n, int threads) {
+        use->abs_topk_grad(at<float>(grad), at<uint16_t>(kept), at<float>(out), rows, n, threads);
+    }, Free());
+    m.def("abs_topk_grad16", [](Address grad, Address kept, Address out, long rows, int n, int threads) {
+        use->abs_topk_grad16(at<uint16_t>(grad), at<uint16_t>(kept), at<uint16_t>(out), rows, n, threads);
+    }, Free());
+    m.def("keep_largest", [](Address w, long rows, long cols, long k, int floor, int axis, int threads) {
+        use->keep_largest(at<float>(w), rows, cols, k, floor, axis, threads);
+    }, Free());
+    m.def("count_nonzero", [](Address w, int m, int n, Address start, int threads) {
+        return use->count_nonzero(at<float>(w), m, n, at<int32_t>(start), threads);
+    }, Free());
+    m.def("find_nonzero", [](Address w, int m, int n, Address start, Address index, Address column_start,
+                             Address column_index, Address order, int threads) {
+        use->find_nonzero(at<float>(w), m, n, at<int32_t>(start), at<int32_t>(index), at<int32_t>(column_start),
+                          at<int32_t>(column_index), at<int32_t>(order), threads);
+    }, Free());
+    m.def("gather_values", [](Address w, int m, int n, Address start, Address index, Address value) {
+        use->gather_values(at<float>(w), m, n, at<int32_t>(start), at<int32_t>(index), at<float>(value));
+    }, Free());
+    m.def("sparse_forward", [](Address start, Address index, Address value, Address bias, Address x, Address y,
+                               long tokens, int m, int n, int threads) {
+        use->sparse_forward(at<int32_t>(start), at<int32_t>(index), at<float>(value), at<float>(bias), at<float>(x),
+                            at<float>(y), tokens, m, n, threads);
+    }, Free());
+    m.def("sparse_backward", [](Address start, Address index, Address column_start, Address column_index,
+                                Address order, Address value, Address x, Address dy, Address dx, Address dw,
+                                Address db, long tokens, int m, int n, int threads) {
+        use->sparse_backward(at<int32_t>(start), at<int32_t>(index), at<int32_t>(column_start),
+                             at<int32_t>(column_index), at<int32_t>(order), at<float>(value), at<float>(x),
+                             at<float>(dy), at<float>(dx), at<float>(dw), at<float>(db), tokens, m, n, threads);
+    }, Free());
+    m.def("sparse_few", [](Address column_start, Address column_index, Address column_value, Address bias, Address x,
+                           Address y, long tokens, int m, int n) {
+        use->sparse_few(at<int32_t>(column_start), at<int32_t>(column_index), at<float>(column_value),
+                        at<float>(bias), at<float>(x), at<float>(y), tokens, m, n);
+    }, Free());
+    m.def("attention_forward", [](Address q, Address k, Address v, Address sink, Address y, Address lse, int batch,
+                                  int head, int queries, int keys, int width, float scale, long ldq, long ldk,
+                                  long ldv, int threads) {
+        use->attention_forward(at<float>(q), at<float>(k), at<float>(v), at<float>(sink), at<float>(y),
+                               at<float>(lse),
+                               {batch, head, queries, keys, width, scale, ldq, ldk, ldv, 0, 0}, threads);
+    }, Free());
+    m.def("attention_backward", [](Address q, Address k, Address v, Address sink, Address y, Address lse, Address dy,
+                                   Address dq, Address dk, Address dv, Address dsink, int batch, int head,
+                                   int queries, int keys, int width, float scale, long ldq, long ldk, long ldv,
+                                   long ldy, long lddy, int threads) {
+        use->attention_backward(at<float>(q), at<float>(k), at<float>(v), at<float>(sink), at<float>(y),
+                                at<float>(lse), at<float>(dy), at<float>(dq), at<float>(dk), at<float>(dv),
+                                at<float>(dsink),
+                                {batch, head, queries, keys, width, scale, ldq, ldk, ldv, ldy, lddy}, threads);
+    }, Free());
+    m.def("cross_entropy", [](Address logits, Address table, Address token, Address target, Address loss,
+                              Address grad, long rows, int vocab, int threads) {
+        use->cross_entropy(at<float>(logits), at<float>(table), at<int64_t>(token), at<int64_t>(target),
+                           at<float>(loss), at<float>(grad), rows, vocab, threads);
+    }, Free());
+    m.def("rms_norm", [](Address x, Address weight, Address y, Address scale, long rows, int n, float eps,
+                         int threads) {
+        use->rms_norm(at<float>(x), at<float>(weight), at<float>(y), at<float>(scale), rows, n, eps, threads);
+    }, Free());
+    m.def("rms_norm_grad", [](Address grad, Address x, Address weight, Address scale, Address dx, Address dweight,
+                              long rows, int n, int threads) {
+        use->rms_norm_grad(at<float>(grad), at<float>(x), at<float>(weight), at<float>(scale), at<float>(dx),
+                           at<float>(dweight), rows, n, threads);
+    }, Free());
+    m.def("gelu", [](Address x, Address y, long n, int threads) { use->gelu(at<float>(x), at<float>(y), n, threads); },
+          Free());
+    m.def("gelu_grad", [](Address grad, Address x, Address dx, long n, int threads) {
+        use->gelu_grad(at<float>(grad), at<float>(x), at<float>(dx), n, threads);
+    }, Free());
+    m.def("outer_sum", [](Address dy, Address x, Address dw, long tokens, int m, int n, int threads) {
+        use->outer_sum(at<float>(dy), at<float>(x), at<float>(dw), tokens, m, n, threads);
+    }, Free());
+    m.def("add_rows", [](Address from, Address token, Address out, long rows, int vocab, int threads) {
+        use->add_rows(at<float>(from), at<int64_t>(token), at<float>(out), rows, vocab, threads);
+    }, Free());
+}

@@ -1,0 +1,101 @@
+// dW [m, n] = sum over tokens of dy[t]^T x[t], all of it, where dy is largely zero.
+//
+// AbsTopK leaves a quarter of the gradients behind it, so a row of dW has something to add for a quarter of the
+// tokens only. Tokens are taken in tiles of 64; for each row the nonzero gradients of a tile are listed, and a
+// stretch of the row is held in registers while the listed tokens' inputs are added to it. Rows belong to threads,
+// so the sums do not depend on how many there are.
+#pragma once
+
+#include "linear.h"
+#include "scratch.h"
+#include "simd.h"
+#include "threads.h"
+
+namespace {
+
+constexpr int TOKENS = 64;
+constexpr int HELD = 8;  // vectors of a row that are held in registers
+constexpr int STRETCH = HELD * W;
+
+constexpr int GROUP = 4;  // lists are filled up to a multiple of it, so that fewer lengths surprise the processor
+
+/// The nonzero gradients of one row in one tile.
+struct Listed {
+    float value[TOKENS + 16];
+    int32_t token[TOKENS + 16];
+};
+
+inline int list_nonzero(const float* gradients, Listed& to) {
+    int count = 0;
+    for (int t = 0; t < TOKENS; t += W) {
+        const vf g = load(gradients + t);
+        unsigned there = mask_bits(g != splat(0.f));
+#if defined(__AVX512F__)
+        const __m512i lane = _mm512_add_epi32(
+            _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32(t));
+        _mm512_storeu_ps(to.value + count, _mm512_maskz_compress_ps(__mmask16(there), (__m512)g));
+        _mm512_storeu_si512(to.token + count, _mm512_maskz_compress_epi32(__mmask16(there), lane));
+        count += __builtin_popcount(there);
+#else
+        for (; there; there &= there - 1, ++count) {
+            const int lane = __builtin_ctz(there);
+            to.value[count] = gradients[t + lane];
+            to.token[count] = t + lane;
+        }
+#endif
+    }
+    for (; count % GROUP; ++count) to.value[count] = 0.f, to.token[count] = 0;
+    return count;
+}
+
+/// row [STRETCH] += sum of value * x[token], x [TOKENS, STRETCH].
+inline void add_listed(const Listed& list, int count, const float* x, float* row) {
+    vf held[HELD];
+    for (int a = 0; a < HELD; ++a) held[a] = load(row + a * W);
+    for (int p = 0; p < count; p += GROUP)
+        for (int q = p; q < p + GROUP; ++q) {
+            const vf g = splat(list.value[q]);
+            const float* from = x + list.token[q] * STRETCH;
+            for (int a = 0; a < HELD; ++a) held[a] += g * load(from + a * W);
+        }
+    for (int a = 0; a < HELD; ++a) store(row + a * W, held[a]);
+}
+
+void outer_sum(const float* dy, const float* x, float* dw, long tokens, int m, int n, int threads) {
+    const int wide = (n + STRETCH - 1) / STRETCH * STRETCH;
+    parallel(threads, [&](int thread, int count) {
+        const Range rows(m, thread, count, W);
+        const int own = int(rows.end - rows.begin);
+        if (own <= 0) return;
+        const bool direct = wide == n;
+        const long lists = (long(own) * sizeof(Listed) + 63) / 64 * 16;
+        float* memory = scratch().floats(lists + long(own) * (TOKENS + 1) + TOKENS * STRETCH +
+                                         (direct ? 0 : long(own) * wide) + 64);
+        Listed* list = reinterpret_cast<Listed*>(memory);
+        int32_t* length = reinterpret_cast<int32_t*>(memory + lists);
+        float* gradients = memory + lists + (own + 15) / 16 * 16;
+        float* inputs = gradients + long(own) * TOKENS;
+        float* out = direct ? dw + rows.begin * n : inputs + TOKENS * STRETCH;
+        std::memset(out, 0, long(own) * wide * sizeof(float));
+        for (long t = 0; t < tokens; t += TOKENS) {
+            const int there = int(tokens - t < TOKENS ? tokens - t : TOKENS);
+            columns_to_features(dy + t * m + rows.begin, m, there, own, gradients, TOKENS);
+            for (int i = 0; i < own; ++i) length[i] = list_nonzero(gradients + long(i) * TOKENS, list[i]);
+            for (int j = 0; j < n; j += STRETCH) {
+                const int width = n - j < STRETCH ? n - j : STRETCH;
+                for (int s = 0; s < there; ++s) {
+                    std::memcpy(inputs + s * STRETCH, x + (t + s) * n + j, width * sizeof(float));
+                    if (width < STRETCH)
+                        std::memset(inputs + s * STRETCH + width, 0, (STRETCH - width) * sizeof(float));
+                }
+                for (int i = 0; i < own; ++i)
+                    if (length[i]) add_listed(list[i], length[i], inputs, out + long(i) * wide + j);
+            }
+        }
+        if (!direct)
+            for (int i = 0; i < own; ++i)
+                std::memcpy(dw + (rows.begin + i) * n, out + long(i) * wide, n * sizeof(float));
+    });
+}
+
+}  // namespace

@@ -1,0 +1,320 @@
+// The weight projection: keep the k largest entries of a matrix, each neuron's own `floor` largest among them.
+//
+// 1. A sample says between which two keys the threshold lies (key: bits of the magnitude, as in topk.h).
+// 2. One pass counts the entries above the upper one, neuron by neuron, and lists those between ("window").
+//    Neurons with fewer than `floor` above it ("short" ones) have their own largest looked up.
+// 3. The threshold is found in the window, by counting; if it is not there, again with a wider window.
+// 4. One pass writes zeros: an entry stays if its key reaches the threshold or its short neuron's own.
+// Of entries equal to a threshold those with the lowest index stay, as everywhere.
+#pragma once
+
+#include <cstdlib>
+
+#include "scratch.h"
+#include "simd.h"
+#include "threads.h"
+#include "topk.h"
+
+namespace {
+
+/// A growing list that keeps to this file: no standard template may be shared between instruction sets.
+template <class T>
+struct List {
+    T* data = nullptr;
+    long size = 0, room = 0;
+    ~List() { std::free(data); }
+    void add(T x) {
+        if (size == room) {
+            room = room ? 2 * room : 1024;
+            data = static_cast<T*>(std::realloc(data, room * sizeof(T)));
+        }
+        data[size++] = x;
+    }
+};
+
+struct Entry {
+    int32_t key;
+    int32_t neuron;
+    int64_t place;  // flat index
+};
+
+/// The k-th largest (k from 1) of keys[0 .. n); reorders them.
+int32_t kth_largest(int32_t* keys, long n, long k) {
+    long left = 0, right = n - 1;
+    k -= 1;
+    while (left < right) {
+        const int32_t a = keys[left], b = keys[(left + right) / 2], c = keys[right];
+        const int32_t pivot = a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
+        long i = left, j = right;
+        while (i <= j) {
+            while (keys[i] > pivot) ++i;
+            while (keys[j] < pivot) --j;
+            if (i <= j) {
+                const int32_t t = keys[i];
+                keys[i++] = keys[j];
+                keys[j--] = t;
+            }
+        }
+        if (k <= j) right = j;
+        else if (k >= i) left = i;
+        else return pivot;
+    }
+    return keys[k];
+}
+
+/// A neuron's own threshold: its `floor`-th largest key, and how many of those equal to it are among them.
+struct Own {
+    int32_t key;
+    int room;   // of the entries equal to key, the first so many are protected
+    int equal;  // how many are equal to it
+};
+
+Own own_threshold(const float* x, long n, int floor) {
+    if (n <= floor) return {0, int(n), 0};
+    int32_t best[64];
+    for (int f = 0; f < floor; ++f) best[f] = -1;
+    const auto insert = [&](int32_t key) {
+        int f = floor - 1;
+        for (; f > 0 && best[f - 1] < key; --f) best[f] = best[f - 1];
+        best[f] = key;
+    };
+    long j = 0;
+    for (; j + W <= n; j += W) {
+        const vi keys = key_of(bits(load(x + j)));
+        for (unsigned b = mask_bits(keys > splat(best[floor - 1])); b; b &= b - 1) {
+            const int32_t key = keys[__builtin_ctz(b)];
+            if (key > best[floor - 1]) insert(key);
+        }
+    }
+    for (; j < n; ++j) {
+        int32_t b;
+        std::memcpy(&b, x + j, 4);
+        if (key_of(b) > best[floor - 1]) insert(key_of(b));
+    }
+    Own own{best[floor - 1], 0, 0};
+    for (int f = 0; f < floor; ++f) own.room += best[f] == own.key;
+    vi equal{};
+    for (j = 0; j + W <= n; j += W) equal -= key_of(bits(load(x + j))) == splat(own.key);
+    own.equal = sum(equal);
+    for (; j < n; ++j) {
+        int32_t b;
+        std::memcpy(&b, x + j, 4);
+        own.equal += key_of(b) == own.key;
+    }
+    return own;
+}
+
+struct Projection {
+    float* w;
+    long rows, cols;
+    long k;
+    int floor, axis;  // axis 1: a neuron is a row; 0: a column
+    int threads;
+
+    long neurons() const { return axis == 1 ? rows : cols; }
+    long length() const { return axis == 1 ? cols : rows; }
+    int32_t key_at(long place) const {
+        int32_t b;
+        std::memcpy(&b, w + place, 4);
+        return key_of(b);
+    }
+};
+
+/// Keys that should stand around the k-th largest of all, from a sample: `low` a little too low, `high` too high.
+void bracket(const Projection& p, int32_t& low, int32_t& high) {
+    const long n = p.rows * p.cols;
+    long count = n / 64;
+    count = count < 1024 ? 1024 : count > 8192 ? 8192 : count;
+    low = 0, high = ABOVE_ALL;
+    if (n < 2 * count) return;
+    int32_t* sample = static_cast<int32_t*>(std::malloc(count * sizeof(int32_t)));
+    uint64_t state = 0x9e3779b97f4a7c15ull;
+    const long step = n / count;
+    for (long i = 0; i < count; ++i) {  // one place, chosen by a hash, from each of `count` equal stretches
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        sample[i] = p.key_at(i * step + long((state >> 33) % uint64_t(step)));
+    }
+    const double share = double(p.k) / n, expected = share * count;
+    const double spread = 4.5 * std::sqrt(expected * (1 - share)) + 2;
+    const long above = long(expected - spread), below = long(expected + spread) + 1;
+    if (below < count) low = kth_largest(sample, count, below);
+    if (above >= 1) high = kth_largest(sample, count, above);
+    if (high <= low) high = low + 1;
+    std::free(sample);
+}
+
+/// What one pass found.
+struct Window {
+    int32_t low, high;
+    int32_t* above;  // [neurons] entries with key >= high
+    List<Entry>* found;  // [threads] entries with low <= key < high, by place
+};
+
+void scan(const Projection& p, Window& window) {
+    const vi low = splat(window.low), high = splat(window.high);
+    const long neurons = p.neurons();
+    int32_t* partial = p.axis == 1 ? nullptr : static_cast<int32_t*>(std::calloc(neurons * p.threads, 4));
+    parallel(p.threads, [&](int thread, int count) {
+        const Range range(p.rows, thread, count);
+        List<Entry>& found = window.found[thread];
+        int32_t* column_above = partial + neurons * thread;
+        for (long r = range.begin; r < range.end; ++r) {
+            const float* row = p.w + r * p.cols;
+            vi above{};
+            long j = 0;
+            for (; j + W <= p.cols; j += W) {
+                const vi keys = key_of(bits(load(row + j)));
+                const vi over = keys >= high;
+                if (p.axis == 1) above -= over;
+                else store(column_above + j, load(column_above + j) - over);
+                for (unsigned b = mask_bits((keys >= low) & ~over); b; b &= b - 1) {
+                    const int i = __builtin_ctz(b);
+                    found.add({keys[i], int32_t(p.axis == 1 ? r : j + i), r * p.cols + j + i});
+                }
+            }
+            int more = 0;
+            for (; j < p.cols; ++j) {
+                const int32_t key = p.key_at(r * p.cols + j);
+                if (key >= window.high) p.axis == 1 ? ++more : ++column_above[j];
+                else if (key >= window.low) found.add({key, int32_t(p.axis == 1 ? r : j), r * p.cols + j});
+            }
+            if (p.axis == 1) window.above[r] = sum(above) + more;
+        }
+    });
+    if (partial) {
+        for (long i = 0; i < neurons; ++i) {
+            window.above[i] = 0;
+            for (int t = 0; t < p.threads; ++t) window.above[i] += partial[neurons * t + i];
+        }
+        std::free(partial);
+    }
+}
+
+/// Fill own[] for every neuron with fewer than floor entries above the window.
+void look_up_short(const Projection& p, const int32_t* above, Own* own) {
+    const long length = p.length();
+    parallel(p.threads, [&](int thread, int count) {
+        const Range range(p.neurons(), thread, count, W);
+        float* turned = p.axis == 1 ? nullptr : scratch().floats(length * W);
+        for (long first = range.begin; first < range.end; first += W) {
+            const long end = first + W < range.end ? first + W : range.end;
+            bool any = false;
+            for (long i = first; i < end; ++i) any |= above[i] < p.floor;
+            if (!any) continue;
+            if (p.axis == 0) {
+                long r = 0;
+                if (end - first == W)
+                    for (; r + W <= length; r += W)
+                        transpose(p.w + r * p.cols + first, p.cols, turned + r, length);
+                for (; r < length; ++r)
+                    for (long i = first; i < end; ++i) turned[(i - first) * length + r] = p.w[r * p.cols + i];
+            }
+            for (long i = first; i < end; ++i)
+                if (above[i] < p.floor)
+                    own[i] = own_threshold(p.axis == 1 ? p.w + i * p.cols : turned + (i - first) * length, length,
+                                           p.floor);
+        }
+    });
+}
+
+/// Keep what reaches its neuron's bound.
+void write(const Projection& p, const int32_t* bound) {
+    parallel(p.threads, [&](int thread, int count) {
+        const Range range(p.rows, thread, count);
+        for (long r = range.begin; r < range.end; ++r) {
+            float* row = p.w + r * p.cols;
+            long j = 0;
+            for (; j + W <= p.cols; j += W) {
+                const vi b = bits(load(row + j));
+                const vi least = p.axis == 1 ? splat(bound[r]) : load(bound + j);
+                store(row + j, floats(b & (key_of(b) >= least)));
+            }
+            for (; j < p.cols; ++j)
+                if (p.key_at(r * p.cols + j) < bound[p.axis == 1 ? r : j]) row[j] = 0.f;
+        }
+    });
+}
+
+/// One attempt with a window; false if the threshold is not in it (nothing is changed then).
+bool project_within(const Projection& p, int32_t low, int32_t high) {
+    const long neurons = p.neurons();
+    const long floor = p.floor < p.length() ? p.floor : p.length();
+    int32_t* above = static_cast<int32_t*>(std::malloc(neurons * sizeof(int32_t)));
+    Own* own = static_cast<Own*>(std::calloc(neurons, sizeof(Own)));
+    auto* lists = new List<Entry>[p.threads];
+    Window window{low, high, above, lists};
+    scan(p, window);
+    long rest_above = 0;
+    bool any_short = false;
+    for (long i = 0; i < neurons; ++i) {
+        if (above[i] > floor) rest_above += above[i] - floor;
+        any_short |= above[i] < floor;
+    }
+    if (any_short) look_up_short(p, above, own);
+
+    // Entries of the window that no floor protects. Those equal to a short neuron's own threshold are
+    // protected in the order of their places, as many as there is room for.
+    List<Entry> rest;
+    int32_t* taken = static_cast<int32_t*>(std::calloc(neurons, sizeof(int32_t)));
+    for (int t = 0; t < p.threads; ++t)
+        for (long e = 0; e < lists[t].size; ++e) {
+            const Entry entry = lists[t].data[e];
+            if (above[entry.neuron] < floor) {
+                const Own& mine = own[entry.neuron];
+                if (entry.key > mine.key) continue;
+                if (entry.key == mine.key && taken[entry.neuron] < mine.room) {
+                    ++taken[entry.neuron];
+                    continue;
+                }
+            }
+            rest.add(entry);
+        }
+    // A neuron with exactly... more than `floor` above the window protects those; the rest of it competes.
+    const long want = p.k - neurons * floor;  // how many places are left for entries that no floor protects
+    const bool there = want >= rest_above && want <= rest_above + rest.size;
+    if (there) {
+        int32_t threshold = high;
+        if (want > rest_above) {
+            int32_t* keys = static_cast<int32_t*>(std::malloc(rest.size * sizeof(int32_t)));
+            for (long e = 0; e < rest.size; ++e) keys[e] = rest.data[e].key;
+            threshold = kth_largest(keys, rest.size, want - rest_above);
+            std::free(keys);
+        }
+        int32_t* bound = static_cast<int32_t*>(std::malloc(neurons * sizeof(int32_t)));
+        List<int64_t> surplus;  // too many of them equal to a threshold: the last in place go
+        long room = want - rest_above;
+        for (long e = 0; e < rest.size; ++e) room -= rest.data[e].key > threshold;
+        for (long e = 0; e < rest.size; ++e)
+            if (rest.data[e].key == threshold && --room < 0) surplus.add(rest.data[e].place);
+        for (long i = 0; i < neurons; ++i) {
+            bound[i] = threshold;
+            if (above[i] >= floor || own[i].key >= threshold) continue;
+            bound[i] = own[i].key;
+            if (own[i].key == 0 || own[i].equal <= own[i].room) continue;  // which zeros stay is all the same
+            int left = own[i].room;
+            for (long l = 0; l < p.length(); ++l) {
+                const long place = p.axis == 1 ? i * p.cols + l : l * p.cols + i;
+                if (p.key_at(place) == own[i].key && --left < 0) surplus.add(place);
+            }
+        }
+        write(p, bound);
+        for (long s = 0; s < surplus.size; ++s) p.w[surplus.data[s]] = 0.f;
+        std::free(bound);
+    }
+    std::free(taken);
+    std::free(own);
+    std::free(above);
+    delete[] lists;
+    return there;
+}
+
+void keep_largest(float* w, long rows, long cols, long k, int floor, int axis, int threads) {
+    const Projection p{w, rows, cols, k, floor, axis, threads};
+    int32_t low, high;
+    bracket(p, low, high);
+    if (project_within(p, low, high)) return;
+    if (project_within(p, low, ABOVE_ALL)) return;  // the floor binds: the threshold is higher
+    project_within(p, 0, ABOVE_ALL);
+}
+
+}  // namespace

@@ -1,0 +1,113 @@
+"""RMSNorm and GELU (§A.1): torch's own functions are the definitions, the kernels take one pass each.
+
+On a CPU torch runs RMSNorm as five operations over the whole tensor, and GELU's gradient through erf; beside
+sparse products both would be a large part of a step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from sparsecircuits.ops import native
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
+    """``x / sqrt(mean(x²) + eps) * weight`` over the last dimension.
+
+    Args:
+        x: [..., dim].
+        weight: [dim].
+        eps: None: the machine epsilon of the type.
+
+    Returns:
+        [..., dim].
+    """
+    if native.takes(x, weight) and weight.shape == x.shape[-1:]:
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        return _rms_norm(x, weight, eps)[0]
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """``x`` times the normal distribution's cumulative probability at ``x``, of any shape."""
+    return _gelu(x) if native.takes(x) else F.gelu(x)
+
+
+@torch.library.custom_op("sparsecircuits::rms_norm", mutates_args=())
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The result, and [rows] the factor of each row."""
+    x = x.contiguous()
+    y, scale = torch.empty_like(x), x.new_empty(x.numel() // x.shape[-1])
+    native.call("rms_norm", x, weight.contiguous(), y, scale, len(scale), x.shape[-1], eps)
+    return y, scale
+
+
+@torch.library.custom_op("sparsecircuits::rms_norm_backward", mutates_args=())
+def _rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    grad, x, weight = grad.contiguous(), x.contiguous(), weight.contiguous()
+    dx, dweight = torch.empty_like(x), torch.empty_like(weight)
+    native.call("rms_norm_grad", grad, x, weight, scale, dx, dweight, len(scale), x.shape[-1])
+    return dx, dweight
+
+
+@torch.library.custom_op("sparsecircuits::gelu", mutates_args=())
+def _gelu(x: Tensor) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    native.call("gelu", x, y, x.numel())
+    return y
+
+
+@torch.library.custom_op("sparsecircuits::gelu_backward", mutates_args=())
+def _gelu_backward(grad: Tensor, x: Tensor) -> Tensor:
+    grad, x = grad.contiguous(), x.contiguous()
+    dx = torch.empty_like(x)
+    native.call("gelu_grad", grad, x, dx, x.numel())
+    return dx
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@_rms_norm.register_fake
+def _(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    return _like(x), x.new_empty(x.numel() // x.shape[-1])
+
+
+@_rms_norm_backward.register_fake
+def _(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    return _like(x), _like(weight)
+
+
+@_gelu.register_fake
+def _(x: Tensor) -> Tensor:
+    return _like(x)
+
+
+@_gelu_backward.register_fake
+def _(grad: Tensor, x: Tensor) -> Tensor:
+    return _like(x)
+
+
+def _keep_norm(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], inputs[1], output[1])
+
+
+def _norm_back(ctx: FunctionCtx, grad: Tensor, _scale: Tensor) -> tuple[Tensor, Tensor, None]:
+    return *_rms_norm_backward(grad, *ctx.saved_tensors), None  # type: ignore[attr-defined]
+
+
+def _keep_gelu(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gelu_back(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+    return _gelu_backward(grad, *ctx.saved_tensors)  # type: ignore[attr-defined]
+
+
+_rms_norm.register_autograd(_norm_back, setup_context=_keep_norm)
+_gelu.register_autograd(_gelu_back, setup_context=_keep_gelu)
