@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,7 +54,55 @@ def test_a_folder_holds_two_files_and_may_be_written_again(saved: Path, model: S
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
     assert torch.equal(load_model(saved).lm_head.weight, model.lm_head.weight)
     header = json.loads((saved / "config.json").read_text())
-    assert (header["format"], header["format_version"]) == ("sparsecircuits.model", 1)
+    assert (header["format"], header["format_version"]) == ("sparsecircuits.model", 2)
+
+
+def thinned(model: SparseGPT, every: int) -> SparseGPT:
+    """Keep one weight of so many in each matrix."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.flatten()[torch.arange(parameter.numel()) % every != 0] = 0.0
+    return model
+
+
+def test_a_sparse_model_comes_back_bit_for_bit(model: SparseGPT, tmp_path: Path, tokens: Tensor):
+    thinned(model, every=4)
+    with torch.no_grad():
+        model.lm_head.weight[0, :3] = torch.tensor([-0.0, 1e-45, -1e-40])  # 1e-45: the smallest denormal
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    before, after = model.state_dict(), again.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[n].view(torch.int32), after[n].view(torch.int32)) for n in before)
+    assert torch.equal(model(tokens), again(tokens))
+
+
+def test_at_one_percent_the_matrices_take_a_tenth_and_less(tmp_path: Path):
+    config = GPTConfig(vocab_size=256, n_layer=2, d_model=128, n_ctx=8, bigram=False)
+    model = thinned(SparseGPT(config), every=100)
+    model.save_pretrained(tmp_path)
+    matrices = [tensor for tensor in model.state_dict().values() if tensor.ndim == 2]
+    dense = sum(tensor.nbytes for tensor in matrices)
+    assert dense == 4 * (2 * 12 * 128**2 + 2 * 256 * 128)  # float32; a layer has 12 d_model², both embeddings
+    stored = load_file(tmp_path / "model.safetensors")
+    sparse = sum(tensor.nbytes for name, tensor in stored.items() if "/" in name)
+    # An entry takes 2 + 4 bytes, a row 2; no matrix is left as it is.
+    entries = sum(-(-tensor.numel() // 100) for tensor in matrices)
+    assert sparse == 6 * entries + 2 * sum(len(tensor) for tensor in matrices)
+    assert sum(name.endswith("/values") for name in stored) == len(matrices)
+    assert dense > 35 * sparse
+    assert (
+        dense > 10 * (tmp_path / "model.safetensors").stat().st_size
+    )  # biases, norms and the header with it
+
+
+def test_files_of_version_1_are_all_dense_and_still_read(model: SparseGPT, tmp_path: Path):
+    thinned(model, every=10).save_pretrained(tmp_path)
+    edit(tmp_path, format_version=1)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    again = load_model(tmp_path)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def fails(saved: Path, file: str, message: str) -> None:
@@ -115,6 +164,25 @@ def test_weights_that_do_not_fit(saved: Path, damage: Callable[[dict[str, Tensor
     fails(saved, "model.safetensors", message)
 
 
+def test_a_damaged_sparse_matrix_names_file_and_tensor(model: SparseGPT, saved: Path):
+    thinned(model, every=8).save_pretrained(saved)
+    path = saved / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors[f"{NAME}/columns"][0] = 8  # the matrix has columns 0 to 7
+    save_file(tensors, path, metadata)
+    fails(saved, "model.safetensors", f"{NAME}: a column lies outside of 0 to 7")
+
+
+def test_infinity_in_a_sparse_matrix_is_refused(model: SparseGPT, saved: Path):
+    thinned(model, every=8)
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = torch.inf
+    model.save_pretrained(saved)
+    fails(saved, "model.safetensors", "lm_head.weight holds NaN or infinity")
+
+
 def edit(saved: Path, **changes: Any) -> None:
     path = saved / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -123,7 +191,7 @@ def edit(saved: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format version 2, this release reads 1"),
+        ({"format_version": 3}, "format version 3, this release reads 1 and 2"),
         ({"format_version": None}, "format version None"),
         ({"format": "gpt2"}, 'its "format" is not'),
         ({"n_layers": 2}, "unknown key 'n_layers'; did you mean 'n_layer'"),
@@ -142,9 +210,11 @@ def test_a_damaged_config(saved: Path, text: str):
     fails(saved, "config.json", "not a readable config|not the config")
 
 
-def test_a_config_of_another_size(saved: Path):
-    edit(saved, d_mlp=16)
-    fails(saved, "model.safetensors", r"c_fc\.weight is \(32, 8\), expected \(16, 8\)")
+# The second would take 32 TB; it is refused before the model is made.
+@pytest.mark.parametrize("d_mlp", [16, 10**12])
+def test_a_config_of_another_size(saved: Path, d_mlp: int):
+    edit(saved, d_mlp=d_mlp)
+    fails(saved, "model.safetensors", rf"c_fc\.weight is \(32, 8\), expected \({d_mlp}, 8\)")
 
 
 def test_nothing_there(tmp_path: Path):

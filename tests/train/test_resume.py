@@ -102,6 +102,15 @@ def test_two_checkpoints_stay(straight: Run):
     assert sorted(path.name for path in straight.checkpoints.iterdir()) == ["step_000004", "step_000006"]
 
 
+def test_the_models_checkpoints_shrink_as_density_anneals(config: RunConfig, corpus: Corpus, tmp_path: Path):
+    run = stopped(config, corpus, tmp_path / "run", 7)
+    files = [load_file(run.checkpoints / f"step_00000{step}" / "model.safetensors") for step in (4, 6)]
+    name = "transformer.h.0.mlp.c_fc.weight"
+    sizes = [sum(t.nbytes for key, t in file.items() if key.startswith(name)) for file in files]
+    # 64 rows of 16: the fourth step leaves 832 weights, stored dense; the sixth 448 of 6 bytes, and 2 a row.
+    assert sizes == [4 * 64 * 16, 6 * 448 + 2 * 64]
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 

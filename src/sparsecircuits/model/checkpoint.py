@@ -1,5 +1,8 @@
 """Save and load a model: a folder with ``config.json`` and ``model.safetensors``.
 
+Matrices that are mostly zero are stored as their nonzero entries (:mod:`~sparsecircuits.model.sparse_file`),
+so a weight-sparse model is a small file. Files of format version 1, all dense, are read as well.
+
 ``load_model`` dispatches on a small registry of readers, each of which says whether a source is
 its own; higher floors add theirs (run folders, foreign releases), so that this file knows no one
 above it. Nothing is loaded by halves: wrong names, shapes, sizes or values raise
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +25,12 @@ from safetensors.torch import load_file, save_file
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.gpt import SparseGPT
+from sparsecircuits.model.sparse_file import pack, read_packed
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT = "sparsecircuits.model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Reader(NamedTuple):
@@ -41,8 +46,7 @@ def save_model(model: SparseGPT, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
     write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_tensors(tensors, folder / WEIGHTS_FILE)
+    save_weights(model, folder / WEIGHTS_FILE)
 
 
 def load_model(source: str | Path) -> SparseGPT:
@@ -59,26 +63,27 @@ def load_model(source: str | Path) -> SparseGPT:
     raise CheckpointError(f"{path}: no model here: it {what}")
 
 
+def save_weights(model: SparseGPT, path: Path) -> None:
+    """Write a model's weights as a safetensors file, sparse matrices sparse; whole or not at all."""
+    packed = pack(model.state_dict())
+    save_tensors(packed.tensors, path, packed.metadata)
+
+
 def load_weights(model: SparseGPT, path: Path) -> None:
-    """Fill ``model`` from a safetensors file; names and shapes must agree exactly."""
-    tensors = load_tensors(path)
-    expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in tensors]
-    problems += [f"unknown {name}" for name in tensors if name not in expected]
-    for name, tensor in tensors.items():
-        if name in expected and tensor.shape != expected[name].shape:
-            problems.append(f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{name} holds NaN or infinity")
-    if problems:
-        raise CheckpointError(f"{path}: does not fit its config: " + "; ".join(problems[:5]))
-    model.load_state_dict(tensors)
+    """Fill ``model`` from what :func:`save_weights` wrote, or from a file that is all dense.
+
+    Raises:
+        CheckpointError: damaged, not exactly the model's names and shapes, or NaN or infinity in it.
+    """
+    model.load_state_dict(_read_weights(model, path))
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file, whole or not at all."""
+def save_tensors(
+    tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file, every tensor as it is; whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial)
+    save_file(tensors, partial, metadata)
     _sync(partial)
     os.replace(partial, path)
 
@@ -113,15 +118,31 @@ def _load_saved(folder: Path) -> SparseGPT:
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise CheckpointError(f'{path}: not the config of a saved model (its "format" is not {FORMAT!r})')
     version = data.pop("format_version", None)
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format version {version}, this release reads {FORMAT_VERSION}")
+    if version not in (1, FORMAT_VERSION):
+        raise CheckpointError(f"{path}: format version {version}, this release reads 1 and {FORMAT_VERSION}")
     try:
         config = GPTConfig.from_dict(data, where=str(path))
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+    tensors = _read_weights(_without_memory(config), folder / WEIGHTS_FILE)
     model = SparseGPT(config)
-    load_weights(model, folder / WEIGHTS_FILE)
+    model.load_state_dict(tensors)
     return model.eval()
+
+
+def _without_memory(config: GPTConfig) -> SparseGPT:
+    """Names and shapes alone, so that a wrong size in a config is found before it takes memory."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")  # of what the model itself will warn
+        return SparseGPT(config)
+
+
+def _read_weights(like: SparseGPT, path: Path) -> dict[str, torch.Tensor]:
+    tensors = read_packed(path, {name: tensor.shape for name, tensor in like.state_dict().items()})
+    problems = [f"{name} holds NaN or infinity" for name, t in tensors.items() if not torch.isfinite(t).all()]
+    if problems:
+        raise CheckpointError(f"{path}: " + "; ".join(problems[:5]))
+    return tensors
 
 
 #: Asked in order; higher floors insert their own.

@@ -1,7 +1,8 @@
 """Checkpoints of a run in progress: model, optimizer and position, whole or not at all.
 
-A checkpoint is a folder ``step_000200`` with the model's and the optimizer's tensors and a
-``state.json`` that names the step and the SHA-256 of both files. It is written beside its final
+A checkpoint is a folder ``step_000200`` with the model's and the optimizer's tensors (the model's in the
+sparse form of a finished model's file, so that they shrink as density anneals) and a ``state.json`` that
+names the step and the SHA-256 of both files. It is written beside its final
 place and renamed, so that a kill at any moment leaves the previous one intact; the latest that
 verifies is the one that is resumed.
 """
@@ -18,7 +19,13 @@ from typing import NamedTuple
 
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.checkpoint import load_tensors, load_weights, save_tensors, write_atomic
+from sparsecircuits.model.checkpoint import (
+    load_tensors,
+    load_weights,
+    save_tensors,
+    save_weights,
+    write_atomic,
+)
 from sparsecircuits.train.optimizer import SparseOptimizer
 
 #: How many checkpoints stay.
@@ -41,7 +48,7 @@ def save_checkpoint(
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_tensors({name: t.detach().contiguous() for name, t in model.state_dict().items()}, partial / _MODEL)
+    save_weights(model, partial / _MODEL)
     save_tensors(optimizer.state(), partial / _OPTIMIZER)
     hashes = {name: _sha256(partial / name) for name in (_MODEL, _OPTIMIZER)}
     state = {"step": step, "seconds": seconds, "sha256": hashes}

@@ -25,7 +25,7 @@ from typing import Any
 from sparsecircuits.config import Config
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.data.tokenizer import Tokenizer
-from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.errors import CheckpointError, ConfigError, DataError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.model.checkpoint import READERS, Reader, load_model, write_atomic
 from sparsecircuits.train.config import TrainConfig
@@ -127,7 +127,15 @@ class Run:
         return Tokenizer.load(self.folder / "tokenizer.json")
 
     def corpus(self) -> Corpus:
-        """The corpus that the run was trained on (it may have been moved: then :class:`DataError`)."""
+        """The corpus that the run was trained on.
+
+        Raises:
+            DataError: it was moved or removed, or the run came without it; or it is damaged.
+        """
+        if not self.corpus_folder.is_dir():
+            note = self.folder / "README.md"
+            how = f"; {note} says how to build it" if note.is_file() else ""
+            raise DataError(f"{self.folder}: the run's corpus is not at {self.corpus_folder}{how}")
         return Corpus.open(self.corpus_folder)
 
     def result(self) -> dict[str, Any] | None:
