@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import RunConfig
-from sparsecircuits.train.optimizer import SparseOptimizer, gradient_rms_
+from sparsecircuits.train.optimizer import SparseOptimizer, gradient_divisor, gradient_rms
 
 # RMS over all four: sqrt((9 + 16 + 0 + 144) / 4) = 6.5, then a hundredth of that.
 GRADIENTS = [[3.0, 4.0], [0.0, 12.0]]
@@ -21,10 +21,6 @@ def parameters(scale: float = 1.0) -> list[nn.Parameter]:
     for parameter, gradient in zip(made, GRADIENTS, strict=False):
         parameter.grad = torch.tensor(gradient) * scale
     return made  # the third has no gradient and does not count
-
-
-def gradients(made: list[nn.Parameter]) -> list[float]:
-    return [x for parameter in made if parameter.grad is not None for x in parameter.grad.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -39,10 +35,9 @@ def gradients(made: list[nn.Parameter]) -> list[float]:
     ],
 )
 def test_gradients_by_their_rms(mode: str, scale: float, divisor: float):
-    made = parameters(scale)
-    assert gradient_rms_(made, mode) == pytest.approx(6.5 * scale)
-    expected = [scale * x / divisor for x in (3, 4, 0, 12)]
-    assert gradients(made) == pytest.approx(expected)
+    rms = gradient_rms(parameters(scale))
+    assert rms == pytest.approx(6.5 * scale)
+    assert gradient_divisor(rms, mode) == pytest.approx(divisor)
 
 
 def test_decay_is_for_matrices_but_the_bigram_table(config: RunConfig):
@@ -77,6 +72,24 @@ def test_the_first_step_of_adam_by_hand(config: RunConfig):
     assert bias[:3].tolist() == pytest.approx([-0.5 * 0.3 / 0.4, 0.5 * 0.1 / 0.2, 0.0])
     assert rms == pytest.approx(math.sqrt(0.1 / sum(p.numel() for p in model.parameters())))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_adam_sees_the_normalised_gradients(config: RunConfig):
+    """The first step again, lr · g / (|g| + eps), with every g divided by the RMS of all + 1e-5."""
+    train = config.train.replace(
+        density=1.0, embed_density=None, lr=0.5, decay="constant", weight_decay=0.0
+    )
+    model = SparseGPT(config.model)
+    bias = model.get_parameter("transformer.h.0.mlp.c_fc.bias")
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert bias.grad is not None
+    bias.grad[0] = 0.3
+    rms = SparseOptimizer(model, train).step(2)
+    count = sum(p.numel() for p in model.parameters())
+    assert rms == pytest.approx(0.3 / math.sqrt(count))
+    g = 0.3 / (rms + 1e-5)
+    assert bias[:2].tolist() == pytest.approx([-0.5 * g / (g + 0.1), 0.0])
 
 
 def test_a_zeroed_weight_can_come_back(config: RunConfig):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from sparsecircuits.circuit.edges import Edge, count_edges, edges_between
 from sparsecircuits.errors import CheckpointError, ConfigError
-from sparsecircuits.model import Node, SparseGPT, intervene
+from sparsecircuits.model import Node, SiteName, SparseGPT, intervene
+from sparsecircuits.model.gpt import Block
+from sparsecircuits.model.layers import Linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +126,16 @@ class Circuit:
 
 
 @contextmanager
-def freeze(model: SparseGPT, keep: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> Generator[None]:
+def freeze(
+    model: SparseGPT, keep: Mapping[str, Tensor], frozen: Mapping[str, Tensor], *, sealed: bool = False
+) -> Generator[None]:
     """Hold every node that is not kept at its frozen value, at every token.
 
     Args:
         keep: site name -> [width] boolean, for every site of the model.
         frozen: site name -> [width] values.
+        sealed: nothing else changes a frozen node meanwhile. Then matrices that read few live nodes multiply
+            those alone: the same up to rounding, and several times as fast for a small circuit.
 
     Raises:
         CheckpointError: a site without a mask or values, or of another width. A missing mean never
@@ -144,8 +150,26 @@ def freeze(model: SparseGPT, keep: Mapping[str, Tensor], frozen: Mapping[str, Te
     unknown = set(keep) - set(changes)
     if unknown:
         raise CheckpointError(f"the model has no site {sorted(unknown)[0]}")
-    with intervene(model, changes):
+    with ExitStack() as stack:
+        stack.enter_context(intervene(model, changes))
+        for name, linear in _readers(model) if sealed else ():
+            if 2 * int(keep[name].sum()) < keep[name].numel():
+                stack.enter_context(linear.reading(keep[name], frozen[name]))
         yield
+
+
+def _readers(model: SparseGPT) -> Generator[tuple[str, Linear]]:
+    """Sites whose nodes a dense matrix reads directly, with that matrix."""
+    for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        reads = {
+            "attn.act_in": block.attn.c_attn,
+            "mlp.act_in": block.mlp.c_fc,
+            "mlp.post_act": block.mlp.c_proj,
+        }
+        for site, linear in reads.items():
+            if isinstance(linear, Linear):
+                yield str(SiteName(layer, site)), linear
 
 
 def require_vector(table: Mapping[str, Tensor], name: str, width: int, what: str) -> Tensor:

@@ -8,7 +8,9 @@ pruning a finished model (:meth:`~sparsecircuits.model.SparseGPT.to_sparse`); it
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +20,20 @@ from sparsecircuits.ops import Pattern, gelu, rms_norm, sparse_linear
 from sparsecircuits.ops.choice import sparse_pays
 
 
+class Reads(NamedTuple):
+    """The inputs that vary, and what the others add up to."""
+
+    live: Tensor
+    weight: Tensor
+    constant: Tensor
+
+
 class Linear(nn.Linear):
     """``x @ weight.T + bias``, by the sparse kernels where the pattern is known and that is faster."""
 
     _pattern: Pattern | None = None
     _version: int = -1
+    _reads: Reads | None = None
 
     def find_pattern(self) -> None:
         """Learn where the weight is nonzero now; forgotten as soon as the weight is changed."""
@@ -34,7 +45,24 @@ class Linear(nn.Linear):
         """Where the weight is nonzero, or None where that is not known (any more)."""
         return self._pattern if self._version == self.weight._version else None
 
+    @contextmanager
+    def reading(self, keep: Tensor, frozen: Tensor) -> Generator[None]:
+        """While it lasts, inputs outside ``keep`` [columns] count as ``frozen`` [columns], whatever comes in.
+
+        Exact, and cheaper the fewer are kept: the others' part of the output is worked out once.
+        """
+        held = torch.where(keep, 0, frozen).to(self.weight.dtype)
+        live = torch.nonzero(keep).flatten()
+        with torch.no_grad():
+            self._reads = Reads(live, self.weight[:, live], F.linear(held, self.weight, self.bias))
+        try:
+            yield
+        finally:
+            self._reads = None
+
     def forward(self, input: Tensor) -> Tensor:
+        if self._reads is not None:
+            return F.linear(input[..., self._reads.live], self._reads.weight, self._reads.constant)
         pattern = self.pattern
         if pattern is not None and sparse_pays(pattern, input.numel() // input.shape[-1]):
             return sparse_linear(input, self.weight, self.bias, pattern)

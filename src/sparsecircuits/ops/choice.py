@@ -80,9 +80,11 @@ def cache_folder() -> Path:
 
 
 def store(table: dict[int, Costs]) -> Path:
-    """Keep measured constants, by number of threads, and use them from now on; returns the file."""
+    """Keep measured constants, by number of threads, beside those there; returns the file. In use at once."""
     path = cache_folder() / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = _table() if path.is_file() else {}
+    table = dict(sorted({**before, **table}.items()))
     path.write_text(
         json.dumps({str(threads): one.to_dict() for threads, one in table.items()}, indent=2) + "\n"
     )

@@ -183,9 +183,8 @@ def _sparse_linear(
     values = _values(weight, start, index)
     bias = None if bias is None else bias.contiguous()
     if tokens <= FEW:
-        by_column = values[order]
         native.call_single(
-            "sparse_few", column_start, column_index, by_column, bias, x, y, tokens, rows, columns
+            "sparse_few", column_start, column_index, order, values, bias, x, y, tokens, rows, columns
         )
     else:
         native.call("sparse_forward", start, index, values, bias, x, y, tokens, rows, columns)
@@ -219,8 +218,7 @@ def _sparse_linear_backward(
     )  # fmt: skip
     if wants_weight and not kept:
         dw = _outer_sum(grad, x)
-    nothing = grad.new_empty(0)
-    return tuple(nothing if part is None else part for part in (dx, dw, db))  # type: ignore[return-value]
+    return tuple(grad.new_empty(0) if part is None else part for part in (dx, dw, db))  # type: ignore[return-value]
 
 
 @_sparse_linear.register_fake

@@ -267,7 +267,8 @@ class _Pruner:
         return score(pair_logits(self.model, pairs), pairs, self._held).loss
 
     def _installed(self, nodes: frozenset[Node]) -> AbstractContextManager[None]:
-        return freeze(self.model, Circuit(self.task.name, nodes, self.means).keep_masks(), self.means)
+        keep = Circuit(self.task.name, nodes, self.means).keep_masks()
+        return freeze(self.model, keep, self.means, sealed=True)
 
     def _result(self, best: _Candidate, *, met: bool) -> PruneResult:
         circuit = Circuit(self.task.name, best.nodes, self.means)

@@ -227,7 +227,7 @@ def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskS
         report(len(scores), None, None)
         return scores
     run = load_run(folder)
-    model, tokenizer = run.model(), run.tokenizer()
+    model, tokenizer = run.model().to_sparse(), run.tokenizer()
     scores = []
     for task in TASKS.values():
         scores.append(evaluate_task(model, task, tokenizer, pairs=pairs, seed=seed))

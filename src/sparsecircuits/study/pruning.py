@@ -36,7 +36,7 @@ class RunPruner:
     def __init__(self, run: Run, config: PruneConfig) -> None:
         self.run = run
         self.config = config.replace(max_tokens=min(config.max_tokens, run.config.model.n_ctx))
-        self.model, self.tokenizer = run.model(), run.tokenizer()
+        self.model, self.tokenizer = run.model().to_sparse(), run.tokenizer()
         self.hash = model_hash(self.model)
         self._means: dict[str, Tensor] | None = None
 

@@ -23,8 +23,8 @@ struct Kernels {
                            int, int, int);
     void (*sparse_backward)(const int32_t*, const int32_t*, const int32_t*, const int32_t*, const int32_t*,
                             const float*, const float*, const float*, float*, float*, float*, long, int, int, int);
-    void (*sparse_few)(const int32_t*, const int32_t*, const float*, const float*, const float*, float*, long, int,
-                       int);
+    void (*sparse_few)(const int32_t*, const int32_t*, const int32_t*, const float*, const float*, const float*,
+                       float*, long, int, int);
     void (*attention_forward)(const float*, const float*, const float*, const float*, float*, float*,
                               AttentionCall, int);
     void (*attention_backward)(const float*, const float*, const float*, const float*, const float*, const float*,

@@ -207,7 +207,7 @@ void sparse_backward(const int32_t* start, const int32_t* index, const int32_t* 
 }
 
 /// A few tokens: go through the columns of the nonzero inputs alone (AbsTopK leaves a quarter of them).
-void sparse_few(const int32_t* column_start, const int32_t* column_index, const float* column_value,
+void sparse_few(const int32_t* column_start, const int32_t* column_index, const int32_t* order, const float* value,
                 const float* bias, const float* x, float* y, long tokens, int m, int n) {
     for (long t = 0; t < tokens; ++t) {
         float* to = y + t * m;
@@ -216,7 +216,7 @@ void sparse_few(const int32_t* column_start, const int32_t* column_index, const 
         for (int j = 0; j < n; ++j) {
             const float v = x[t * n + j];
             if (v == 0.f) continue;
-            for (int p = column_start[j]; p < column_start[j + 1]; ++p) to[column_index[p]] += column_value[p] * v;
+            for (int p = column_start[j]; p < column_start[j + 1]; ++p) to[column_index[p]] += value[order[p]] * v;
         }
     }
 }

@@ -103,9 +103,9 @@ NB_MODULE(_native, m) {
                              at<int32_t>(column_index), at<int32_t>(order), at<float>(value), at<float>(x),
                              at<float>(dy), at<float>(dx), at<float>(dw), at<float>(db), tokens, m, n, threads);
     }, Free());
-    m.def("sparse_few", [](Address column_start, Address column_index, Address column_value, Address bias, Address x,
-                           Address y, long tokens, int m, int n) {
-        use->sparse_few(at<int32_t>(column_start), at<int32_t>(column_index), at<float>(column_value),
+    m.def("sparse_few", [](Address column_start, Address column_index, Address order, Address value, Address bias,
+                           Address x, Address y, long tokens, int m, int n) {
+        use->sparse_few(at<int32_t>(column_start), at<int32_t>(column_index), at<int32_t>(order), at<float>(value),
                         at<float>(bias), at<float>(x), at<float>(y), tokens, m, n);
     }, Free());
     m.def("attention_forward", [](Address q, Address k, Address v, Address sink, Address y, Address lse, int batch,

@@ -61,40 +61,53 @@ inline void add_listed(const Listed& list, int count, const float* x, float* row
     for (int a = 0; a < HELD; ++a) store(row + a * W, held[a]);
 }
 
-void outer_sum(const float* dy, const float* x, float* dw, long tokens, int m, int n, int threads) {
-    const int wide = (n + STRETCH - 1) / STRETCH * STRETCH;
-    parallel(threads, [&](int thread, int count) {
-        const Range rows(m, thread, count, W);
-        const int own = int(rows.end - rows.begin);
-        if (own <= 0) return;
-        const bool direct = wide == n;
-        const long lists = (long(own) * sizeof(Listed) + 63) / 64 * 16;
-        float* memory = scratch().floats(lists + long(own) * (TOKENS + 1) + TOKENS * STRETCH +
-                                         (direct ? 0 : long(own) * wide) + 64);
-        Listed* list = reinterpret_cast<Listed*>(memory);
-        int32_t* length = reinterpret_cast<int32_t*>(memory + lists);
-        float* gradients = memory + lists + (own + 15) / 16 * 16;
-        float* inputs = gradients + long(own) * TOKENS;
-        float* out = direct ? dw + rows.begin * n : inputs + TOKENS * STRETCH;
-        std::memset(out, 0, long(own) * wide * sizeof(float));
-        for (long t = 0; t < tokens; t += TOKENS) {
-            const int there = int(tokens - t < TOKENS ? tokens - t : TOKENS);
-            columns_to_features(dy + t * m + rows.begin, m, there, own, gradients, TOKENS);
-            for (int i = 0; i < own; ++i) length[i] = list_nonzero(gradients + long(i) * TOKENS, list[i]);
-            for (int j = 0; j < n; j += STRETCH) {
-                const int width = n - j < STRETCH ? n - j : STRETCH;
-                for (int s = 0; s < there; ++s) {
-                    std::memcpy(inputs + s * STRETCH, x + (t + s) * n + j, width * sizeof(float));
-                    if (width < STRETCH)
-                        std::memset(inputs + s * STRETCH + width, 0, (STRETCH - width) * sizeof(float));
-                }
-                for (int i = 0; i < own; ++i)
-                    if (length[i]) add_listed(list[i], length[i], inputs, out + long(i) * wide + j);
+/// A block of dW: rows [begin, begin + own), columns [first, first + columns); x and dw are its whole matrices.
+struct Block {
+    long begin, own, first, columns;
+};
+
+/// Sum a block over all tokens; it stays in the core's own cache meanwhile.
+void outer_sum_block(const float* dy, const float* x, float* dw, long tokens, int m, int n, Block at) {
+    const long wide = (at.columns + STRETCH - 1) / STRETCH * STRETCH;
+    const bool direct = wide == at.columns;
+    const long lists = (at.own * long(sizeof(Listed)) + 63) / 64 * 16, lengths = (at.own + 15) / 16 * 16;
+    float* memory = scratch().floats(lists + lengths + at.own * TOKENS + TOKENS * STRETCH +
+                                     (direct ? 0 : at.own * wide));
+    Listed* list = reinterpret_cast<Listed*>(memory);
+    int32_t* length = reinterpret_cast<int32_t*>(memory + lists);
+    float* gradients = memory + lists + lengths;
+    float* inputs = gradients + at.own * TOKENS;
+    float* out = direct ? dw + at.begin * n + at.first : inputs + TOKENS * STRETCH;
+    const long ld = direct ? n : wide;
+    for (long i = 0; i < at.own; ++i) std::memset(out + i * ld, 0, wide * sizeof(float));
+    for (long t = 0; t < tokens; t += TOKENS) {
+        const int there = int(tokens - t < TOKENS ? tokens - t : TOKENS);
+        columns_to_features(dy + t * m + at.begin, m, there, int(at.own), gradients, TOKENS);
+        for (long i = 0; i < at.own; ++i) length[i] = list_nonzero(gradients + i * TOKENS, list[i]);
+        for (long j = 0; j < at.columns; j += STRETCH) {
+            const long width = at.columns - j < STRETCH ? at.columns - j : STRETCH;
+            for (int s = 0; s < there; ++s) {
+                std::memcpy(inputs + s * STRETCH, x + (t + s) * n + at.first + j, width * sizeof(float));
+                std::memset(inputs + s * STRETCH + width, 0, (STRETCH - width) * sizeof(float));
             }
+            for (long i = 0; i < at.own; ++i)
+                if (length[i]) add_listed(list[i], length[i], inputs, out + i * ld + j);
         }
-        if (!direct)
-            for (int i = 0; i < own; ++i)
-                std::memcpy(dw + (rows.begin + i) * n, out + long(i) * wide, n * sizeof(float));
+    }
+    if (!direct)
+        for (long i = 0; i < at.own; ++i)
+            std::memcpy(dw + (at.begin + i) * n + at.first, out + i * wide, at.columns * sizeof(float));
+}
+
+void outer_sum(const float* dy, const float* x, float* dw, long tokens, int m, int n, int threads) {
+    const long columns = n < 1024 ? n : 1024;
+    const long rows = (3l << 18) / (4 * columns) / W * W;  // 768 kB a block
+    parallel(threads, [&](int thread, int count) {
+        const Range range(m, thread, count, W);
+        for (long i = range.begin; i < range.end; i += rows)
+            for (long j = 0; j < n; j += columns)
+                outer_sum_block(dy, x, dw, tokens, m, n,
+                                {i, range.end - i < rows ? range.end - i : rows, j, n - j < columns ? n - j : columns});
     });
 }
 
