@@ -7,22 +7,24 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sparsecircuits.model.config import GPTConfig
 
 
 class LayerCache:
-    """Keys and values of one layer, [batch, n_ctx, width] each, of which ``length`` positions are filled."""
+    """Keys and values of one layer, [batch, room, width] each, of which ``length`` positions are filled."""
 
-    def __init__(self, config: GPTConfig, batch: int) -> None:
-        shape = (batch, config.n_ctx, config.heads * config.d_head)
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+    def __init__(self, room: int) -> None:
+        self.room = room
         self.length = 0
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append [batch, new, width] each; returns all so far."""
+        """Append [batch, new, width] each; returns all so far. The first decide type and device."""
+        if self.keys is None or self.values is None:
+            self.keys, self.values = (x.new_zeros((len(x), self.room, x.shape[2])) for x in (k, v))
         end = self.length + k.shape[1]
         self.keys[:, self.length : end], self.values[:, self.length : end] = k, v
         self.length = end
@@ -30,10 +32,10 @@ class LayerCache:
 
 
 class KVCache:
-    """One :class:`LayerCache` a layer, for ``batch`` sequences of equal length. For use without gradients."""
+    """One :class:`LayerCache` a layer, for sequences of equal length. For use without gradients."""
 
-    def __init__(self, config: GPTConfig, batch: int = 1) -> None:
-        self.layers = [LayerCache(config, batch) for _ in range(config.n_layer)]
+    def __init__(self, config: GPTConfig) -> None:
+        self.layers = [LayerCache(config.n_ctx) for _ in range(config.n_layer)]
 
     @property
     def length(self) -> int:

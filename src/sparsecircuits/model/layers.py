@@ -8,6 +8,7 @@ pruning a finished model (:meth:`~sparsecircuits.model.SparseGPT.to_sparse`); it
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -28,22 +29,34 @@ class Reads(NamedTuple):
     constant: Tensor
 
 
+class Seen(NamedTuple):
+    """A pattern, and which weight it was found in, in which state."""
+
+    pattern: Pattern
+    weight: weakref.ref[Tensor]
+    version: int
+
+
 class Linear(nn.Linear):
     """``x @ weight.T + bias``, by the sparse kernels where the pattern is known and that is faster."""
 
-    _pattern: Pattern | None = None
-    _version: int = -1
+    _seen: Seen | None = None
     _reads: Reads | None = None
 
     def find_pattern(self) -> None:
         """Learn where the weight is nonzero now; forgotten as soon as the weight is changed."""
-        self._pattern = Pattern.of(self.weight)
-        self._version = self.weight._version
+        self._seen = Seen(Pattern.of(self.weight), weakref.ref(self.weight), self.weight._version)
 
     @property
     def pattern(self) -> Pattern | None:
-        """Where the weight is nonzero, or None where that is not known (any more)."""
-        return self._pattern if self._version == self.weight._version else None
+        """Where the weight is nonzero, or None where that is not known (any more), or while compiling."""
+        seen = self._seen
+        if seen is None or torch.compiler.is_compiling():
+            return None
+        return seen.pattern if seen.weight() is self.weight and seen.version == self.weight._version else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_seen": None, "_reads": None}  # a copy has a weight of its own
 
     @contextmanager
     def reading(self, keep: Tensor, frozen: Tensor) -> Generator[None]:
@@ -118,8 +131,23 @@ class SparseLinear(nn.Module):
         destination[prefix + "weight"] = self.weight
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        name = prefix + "weight"
-        if name in state_dict:
-            self._take(torch.as_tensor(state_dict.pop(name)))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        name, shape = prefix + "weight", (self.pattern.rows, self.pattern.columns)
+        if name not in state_dict:
+            missing_keys.append(name)
+        elif (weight := state_dict.pop(name)).shape != shape:
+            error_msgs.append(f"{name} is {tuple(weight.shape)}, expected {shape}")
+        else:
+            self._take(weight)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )

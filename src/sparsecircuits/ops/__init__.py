@@ -1,4 +1,8 @@
-"""The few tensor operations that the method stands on: one definition each, and kernels that agree."""
+"""The few tensor operations that the method stands on: one definition each, and kernels that agree.
+
+The kernels give first derivatives; for second ones, or ``torch.func``, run the definitions
+(``native.using("off")``).
+"""
 
 from sparsecircuits.ops.abs_topk import abs_topk
 from sparsecircuits.ops.attention import sink_attention

@@ -60,7 +60,7 @@ def kept_mask(size: Tensor, k: int) -> Tensor:
         [..., dim] boolean, exactly ``k`` set in each row; NaN counts as larger than infinity.
     """
     # One number above infinity for NaN: compare twice as many levels, infinity apart from NaN.
-    finite = torch.nan_to_num(size, nan=torch.inf)
+    finite = size.masked_fill(size.isnan(), torch.inf)
     threshold = _kth_largest(finite, k)
     above = finite > threshold
     tied = finite == threshold
@@ -100,11 +100,14 @@ def _abs_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _rows(x: Tensor) -> tuple[Tensor, int]:
     """``x`` [..., dim], copied if its rows are not evenly spaced, and how far apart they are."""
-    step = x.stride(-2) if x.ndim > 1 else x.shape[-1]
-    even = x.stride(-1) == 1 and all(
-        x.stride(i) == x.stride(i + 1) * x.shape[i + 1] for i in range(x.ndim - 2) if x.shape[i] > 1
-    )
-    return (x, step) if even and step >= x.shape[-1] else (x.contiguous(), x.shape[-1])
+    dim = x.shape[-1]
+    # A dimension of one has no stride that means anything.
+    outer = [(size, stride) for size, stride in zip(x.shape[:-1], x.stride()[:-1], strict=True) if size > 1]
+    step = outer[-1][1] if outer else dim
+    even, rows = x.stride(-1) == 1 and step >= dim, 1
+    for size, stride in reversed(outer):
+        even, rows = even and stride == rows * step, rows * size
+    return (x, step) if even else (x.contiguous(), dim)
 
 
 @torch.library.custom_op("sparsecircuits::abs_topk_backward", mutates_args=())

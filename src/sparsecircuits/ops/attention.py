@@ -30,7 +30,7 @@ def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) 
     Returns:
         [batch, head, pos of q, d_head].
     """
-    if native.takes(q, k, v, sink) and 0 < q.shape[2] <= k.shape[2]:
+    if native.takes(q, k, v, sink) and _regular(q, k, v, sink):
         y, _ = _attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), sink)
         return y.transpose(1, 2)
     return definition(q, k, v, sink)
@@ -53,6 +53,14 @@ def attention_weights(q: Tensor, k: Tensor, sink: Tensor | None = None) -> Tenso
     return torch.cat([column, scores], -1).softmax(-1)[..., 1:]
 
 
+def _regular(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> bool:
+    """Whether shapes are just as the docstring has them; torch also broadcasts, or says what is wrong."""
+    batch, head, pos, width = q.shape
+    keys = (batch, head, k.shape[2], width)
+    fits = k.shape == v.shape == keys and 0 < pos <= keys[2] and min(q.shape) > 0
+    return fits and (sink is None or sink.shape == (head,))
+
+
 def _side_by_side(x: Tensor) -> Tensor:
     """[b h t e] as [b t h e], with the heads of one position side by side; copied only if they are not."""
     x = x.transpose(1, 2)
@@ -60,7 +68,8 @@ def _side_by_side(x: Tensor) -> Tensor:
     together = width == 1 and head == x.shape[3] and pos >= x.shape[2] * x.shape[3]
     if together and (len(x) == 1 or batch == x.shape[1] * pos):
         return x
-    return x.contiguous()
+    # Not contiguous(): what it takes for contiguous may have any stride in a dimension of one.
+    return x.new_empty(x.shape).copy_(x)
 
 
 def _shape(q: Tensor, k: Tensor) -> tuple[int | float, ...]:

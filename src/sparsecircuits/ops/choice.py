@@ -42,6 +42,11 @@ class Costs(Config):
     call: float
     """What a sparse call takes beyond a dense one."""
 
+    def validate(self) -> None:
+        for name, value in self.to_dict().items():
+            if value <= 0:
+                raise ConfigError(f"Costs.{name} is {value}; it must be positive")
+
 
 #: Measured with ``sparsecircuits tune-ops`` on two cores with AVX-512.
 DEFAULT = {
@@ -83,7 +88,10 @@ def store(table: dict[int, Costs]) -> Path:
     """Keep measured constants, by number of threads, beside those there; returns the file. In use at once."""
     path = cache_folder() / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = _table() if path.is_file() else {}
+    try:
+        before = _table() if path.is_file() else {}
+    except ConfigError:  # damaged: written anew
+        before = {}
     table = dict(sorted({**before, **table}.items()))
     path.write_text(
         json.dumps({str(threads): one.to_dict() for threads, one in table.items()}, indent=2) + "\n"
@@ -99,9 +107,10 @@ def _table() -> dict[int, Costs]:
         return DEFAULT
     try:
         data = json.loads(path.read_text())
-        return {
-            int(threads): Costs.from_dict(one, where=str(path)) for threads, one in data.items()
-        } or DEFAULT
+        table = {int(threads): Costs.from_dict(one) for threads, one in data.items()}
+        if not table or min(table) < 1:
+            raise ValueError("its keys must be numbers of threads")
+        return table
     except (ValueError, AttributeError, OSError) as error:
         raise ConfigError(
             f"{path}: not what tune-ops writes ({error}); remove it, or run sparsecircuits tune-ops again"

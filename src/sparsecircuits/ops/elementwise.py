@@ -25,7 +25,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
     Returns:
         [..., dim].
     """
-    if native.takes(x, weight) and weight.shape == x.shape[-1:]:
+    if native.takes(x, weight) and weight.shape == x.shape[-1:] and x.numel() > 0:
         eps = torch.finfo(x.dtype).eps if eps is None else eps
         return _rms_norm(x, weight, eps)[0]
     return F.rms_norm(x, weight.shape, weight, eps)

@@ -126,10 +126,12 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patte
         ValueError: shapes that do not fit the pattern.
     """
     shape = (pattern.rows, pattern.columns) if weight.ndim == 2 else (pattern.count,)
-    if weight.shape != shape or x.shape[-1] != pattern.columns:
+    fits = weight.shape == shape and x.shape[-1] == pattern.columns
+    if not fits or (bias is not None and bias.shape != (pattern.rows,)):
         raise ValueError(
             f"a pattern of {pattern.rows} x {pattern.columns} with {pattern.count} entries does not fit "
-            f"x {tuple(x.shape)} and weight {tuple(weight.shape)}"
+            f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias "
+            f"{None if bias is None else tuple(bias.shape)}"
         )
     if native.takes(x, weight, bias):
         flat = x.reshape(-1, pattern.columns)
@@ -140,7 +142,10 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patte
 
 def definition(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Pattern) -> Tensor:
     """:func:`sparse_linear` in plain torch."""
-    return F.linear(x, weight if weight.ndim == 2 else pattern.dense(weight), bias)
+    if weight.ndim == 1:
+        return F.linear(x, pattern.dense(weight), bias)
+    outside = weight.detach().flatten().index_fill(0, pattern.places(), 0).view_as(weight)
+    return F.linear(x, weight - outside, bias)  # the value inside the pattern, the gradient of all
 
 
 def _values(weight: Tensor, start: Tensor, index: Tensor) -> Tensor:

@@ -30,11 +30,16 @@ def bigram_cross_entropy(logits: Tensor, target: Tensor, table: Tensor | None, t
     Raises:
         IndexError: a token that is no row of the table, or a target that is none of the logits.
     """
-    if native.takes(logits, table) and len(logits) > 0:
-        tensors = (logits, table) if table is not None else (logits,)
-        wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        return _cross_entropy(logits, target, table, token, wanted)[0]
+    if native.takes(logits, table) and _regular(logits, target, table, token):
+        return _cross_entropy(logits, target, table, token)[0]
     return definition(logits, target, table, token)
+
+
+def _regular(logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor) -> bool:
+    """Whether shapes and types are just as the docstring has them; torch says what is wrong otherwise."""
+    rows, vocab = logits.shape
+    ids = all(one.shape == (rows,) and one.dtype == torch.int64 for one in (target, token))
+    return ids and rows > 0 and (table is None or table.shape == (vocab, vocab))
 
 
 def definition(logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor) -> Tensor:
@@ -46,35 +51,55 @@ def definition(logits: Tensor, target: Tensor, table: Tensor | None, token: Tens
 
 @torch.library.custom_op("sparsecircuits::cross_entropy", mutates_args=())
 def _cross_entropy(
-    logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor, wanted: bool
+    logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The mean loss, and the logits' gradient [rows, vocab] (nothing if it is not wanted)."""
+    """The mean loss, and [rows] the logarithm of each softmax's denominator."""
     rows, vocab = logits.shape
     for name, ids in (("target", target), ("token", token)):
-        if ids.shape != (rows,) or int(ids.min()) < 0 or int(ids.max()) >= vocab:
-            raise IndexError(f"{name}: needed are {rows} ids from 0 to {vocab - 1}")
-    loss = logits.new_empty(rows)
-    grad = torch.empty_like(logits, memory_format=torch.contiguous_format) if wanted else None
-    target, token = target.long().contiguous(), token.long().contiguous()
+        if int(ids.min()) < 0 or int(ids.max()) >= vocab:
+            raise IndexError(f"{name}: needed are ids from 0 to {vocab - 1}")
+    loss, lse = logits.new_empty(rows), logits.new_empty(rows)
     table = None if table is None else table.contiguous()
-    native.call("cross_entropy", logits.contiguous(), table, token, target, loss, grad, rows, vocab)
-    return loss.mean(), logits.new_empty(0) if grad is None else grad
+    native.call(
+        "cross_entropy", logits.contiguous(), table, token.contiguous(), target.contiguous(), loss, lse,
+        rows, vocab,
+    )  # fmt: skip
+    return loss.mean(), lse
+
+
+@torch.library.custom_op("sparsecircuits::cross_entropy_backward", mutates_args=())
+def _cross_entropy_backward(
+    grad: Tensor, logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor, lse: Tensor
+) -> Tensor:
+    """The gradient of the logits, [rows, vocab]; that of each table's row is the sum over its tokens."""
+    logits, out = logits.contiguous(), torch.empty_like(logits, memory_format=torch.contiguous_format)
+    table = None if table is None else table.contiguous()
+    native.call(
+        "cross_entropy_grad", logits, table, token.contiguous(), target.contiguous(), lse, float(grad), out,
+        *logits.shape,
+    )  # fmt: skip
+    return out
 
 
 @torch.library.custom_op("sparsecircuits::add_rows", mutates_args=())
 def _add_rows(rows: Tensor, token: Tensor) -> Tensor:
-    """[vocab, vocab] with every row of ``rows`` added to that of its token."""
-    rows, token = rows.contiguous(), token.long().contiguous()
-    out = rows.new_zeros((rows.shape[1], rows.shape[1]))
+    """[vocab, vocab]: for each token of the vocabulary the sum of its rows."""
+    rows, token = rows.contiguous(), token.contiguous()
+    out = rows.new_empty((rows.shape[1], rows.shape[1]))
     native.call("add_rows", rows, token, out, *rows.shape)
     return out
 
 
 @_cross_entropy.register_fake
+def _(logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor) -> tuple[Tensor, Tensor]:
+    return logits.new_empty(()), logits.new_empty(logits.shape[0])
+
+
+@_cross_entropy_backward.register_fake
 def _(
-    logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor, wanted: bool
-) -> tuple[Tensor, Tensor]:
-    return logits.new_empty(()), logits.new_empty(logits.shape if wanted else 0)
+    grad: Tensor, logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor, lse: Tensor
+) -> Tensor:
+    return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
 @_add_rows.register_fake
@@ -83,15 +108,14 @@ def _(rows: Tensor, token: Tensor) -> Tensor:
 
 
 def _keep(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(inputs[3], output[1])
-    ctx.with_table = inputs[2] is not None  # type: ignore[attr-defined]
+    ctx.save_for_backward(*inputs, output[1])
 
 
-def _back(ctx: FunctionCtx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    token, slope = ctx.saved_tensors  # type: ignore[attr-defined]
-    slope = slope * grad if grad.requires_grad or not bool(grad == 1) else slope
-    table = ctx.with_table and ctx.needs_input_grad[2]  # type: ignore[attr-defined]
-    return slope, None, _add_rows(slope, token) if table else None, None, None
+def _back(ctx: FunctionCtx, grad: Tensor, _lse: Tensor) -> tuple[Tensor | None, ...]:
+    logits, target, table, token, lse = ctx.saved_tensors  # type: ignore[attr-defined]
+    slope = _cross_entropy_backward(grad, logits, target, table, token, lse)
+    wanted = table is not None and ctx.needs_input_grad[2]  # type: ignore[attr-defined]
+    return slope, None, _add_rows(slope, token) if wanted else None, None
 
 
 _cross_entropy.register_autograd(_back, setup_context=_keep)

@@ -10,7 +10,6 @@ the definitions; unset, the best that the processor runs.
 
 from __future__ import annotations
 
-import functools
 import os
 import warnings
 from collections.abc import Generator
@@ -30,9 +29,19 @@ class MissingKernels(UserWarning):
     """The package was installed without its compiled kernels."""
 
 
-@functools.cache
+_UNKNOWN: Any = object()
+_loaded: Any | None = _UNKNOWN
+
+
 def _module() -> Any | None:
     """The compiled module, set to what the environment asks for; None without one, or with ``off``."""
+    global _loaded
+    if _loaded is _UNKNOWN:  # no functools.cache: torch.compile would warn of it
+        _loaded = _load()
+    return _loaded
+
+
+def _load() -> Any | None:
     wanted = os.environ.get(VARIABLE, "")
     if wanted == OFF:
         return None
@@ -46,7 +55,7 @@ def _module() -> Any | None:
             "slower, results are the same. Install again where there is a C++ compiler (GCC or Clang); "
             f"{VARIABLE}={OFF} silences this",
             MissingKernels,
-            stacklevel=4,
+            stacklevel=5,
         )
         return None
     if wanted:

@@ -68,7 +68,7 @@ def definition_(weight: Tensor, k: int, floor: int, axis: int) -> Tensor:
         keep = protect if left == 0 else protect | kept_mask(others, left).view_as(weight)
     else:
         keep = kept_mask(size.flatten(), k).view_as(weight)
-    return weight.masked_fill_(~keep, 0)
+    return weight.masked_fill_(~keep | (weight == 0), 0)  # no -0.0 either
 
 
 def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str = "the matrix") -> None:

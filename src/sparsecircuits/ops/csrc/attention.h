@@ -245,7 +245,8 @@ void attention_backward(const float* q, const float* k, const float* v, const fl
                 float* s = slope + long(t) * np;
                 products(query + long(t) * ep, there, ep, k_turned, np, e, limit, p);
                 products(grad + long(t) * ep, there, ep, v_turned, np, e, limit, s);
-                alignas(64) float l[W] = {}, dot[W] = {};
+                alignas(64) float l[W], dot[W] = {};
+                for (float& none : l) none = INFINITY;  // so that unused lanes add nothing
                 for (int r = 0; r < there; ++r) {
                     const int own = t + past + r + 1, last = (own - 1) / W * W;
                     l[r] = lse[bh * nq + t + r];

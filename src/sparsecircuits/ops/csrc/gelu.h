@@ -12,7 +12,8 @@ namespace {
 /// The normal distribution's cumulative probability at x; bell: exp(-x^2 / 2).
 inline vf cumulative(vf x, vf& bell) {
     const vf size = floats(bits(x) & 0x7fffffff);
-    bell = exp(x * x * splat(-0.5f));
+    const vf depth = x * x * splat(-0.5f);
+    bell = floats(bits(exp(depth)) & ~(depth < -87.f));  // what is that small is nothing
     const vf t = splat(1.f) / (splat(1.f) + size * splat(0.3275911f * 0.70710678f));
     vf p = splat(1.061405429f);
     p = p * t + splat(-1.453152027f);

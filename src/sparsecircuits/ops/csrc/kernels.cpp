@@ -31,6 +31,6 @@ extern const Kernels KERNELS = {
     W == 16 ? "avx512" : W == 8 ? "avx2" : "plain",
     abs_topk_rows, abs_topk_rows16, abs_topk_grad, abs_topk_grad16, keep_largest,
     count_nonzero, find_nonzero, gather_values,
-    sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy,
+    sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy, cross_entropy_grad,
     rms_norm, rms_norm_grad, gelu, gelu_grad, outer_sum, add_rows,
 };

@@ -31,6 +31,8 @@ struct Kernels {
                                const float*, float*, float*, float*, float*, AttentionCall, int);
     void (*cross_entropy)(const float*, const float*, const int64_t*, const int64_t*, float*, float*, long, int,
                           int);
+    void (*cross_entropy_grad)(const float*, const float*, const int64_t*, const int64_t*, const float*, float,
+                               float*, long, int, int);
     void (*rms_norm)(const float*, const float*, float*, float*, long, int, float, int);
     void (*rms_norm_grad)(const float*, const float*, const float*, const float*, float*, float*, long, int, int);
     void (*gelu)(const float*, float*, long, int);

@@ -125,9 +125,14 @@ NB_MODULE(_native, m) {
                                 {batch, head, queries, keys, width, scale, ldq, ldk, ldv, ldy, lddy}, threads);
     }, Free());
     m.def("cross_entropy", [](Address logits, Address table, Address token, Address target, Address loss,
-                              Address grad, long rows, int vocab, int threads) {
+                              Address lse, long rows, int vocab, int threads) {
         use->cross_entropy(at<float>(logits), at<float>(table), at<int64_t>(token), at<int64_t>(target),
-                           at<float>(loss), at<float>(grad), rows, vocab, threads);
+                           at<float>(loss), at<float>(lse), rows, vocab, threads);
+    }, Free());
+    m.def("cross_entropy_grad", [](Address logits, Address table, Address token, Address target, Address lse,
+                                   float factor, Address grad, long rows, int vocab, int threads) {
+        use->cross_entropy_grad(at<float>(logits), at<float>(table), at<int64_t>(token), at<int64_t>(target),
+                                at<float>(lse), factor, at<float>(grad), rows, vocab, threads);
     }, Free());
     m.def("rms_norm", [](Address x, Address weight, Address y, Address scale, long rows, int n, float eps,
                          int threads) {

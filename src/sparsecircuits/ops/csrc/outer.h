@@ -17,47 +17,36 @@ constexpr int TOKENS = 64;
 constexpr int HELD = 8;  // vectors of a row that are held in registers
 constexpr int STRETCH = HELD * W;
 
-constexpr int GROUP = 4;  // lists are filled up to a multiple of it, so that fewer lengths surprise the processor
-
-/// The nonzero gradients of one row in one tile.
+/// The tokens of one tile whose gradient of one row is not zero.
 struct Listed {
-    float value[TOKENS + 16];
-    int32_t token[TOKENS + 16];
+    int32_t token[TOKENS + 16];  // room for a whole vector behind the last
 };
 
 inline int list_nonzero(const float* gradients, Listed& to) {
     int count = 0;
     for (int t = 0; t < TOKENS; t += W) {
-        const vf g = load(gradients + t);
-        unsigned there = mask_bits(g != splat(0.f));
+        unsigned there = mask_bits(load(gradients + t) != splat(0.f));
 #if defined(__AVX512F__)
         const __m512i lane = _mm512_add_epi32(
             _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32(t));
-        _mm512_storeu_ps(to.value + count, _mm512_maskz_compress_ps(__mmask16(there), (__m512)g));
         _mm512_storeu_si512(to.token + count, _mm512_maskz_compress_epi32(__mmask16(there), lane));
         count += __builtin_popcount(there);
 #else
-        for (; there; there &= there - 1, ++count) {
-            const int lane = __builtin_ctz(there);
-            to.value[count] = gradients[t + lane];
-            to.token[count] = t + lane;
-        }
+        for (; there; there &= there - 1) to.token[count++] = t + __builtin_ctz(there);
 #endif
     }
-    for (; count % GROUP; ++count) to.value[count] = 0.f, to.token[count] = 0;
     return count;
 }
 
-/// row [STRETCH] += sum of value * x[token], x [TOKENS, STRETCH].
-inline void add_listed(const Listed& list, int count, const float* x, float* row) {
+/// row [STRETCH] += sum over the listed tokens of gradient * x[token], x [TOKENS, STRETCH].
+inline void add_listed(const Listed& list, int count, const float* gradients, const float* x, float* row) {
     vf held[HELD];
     for (int a = 0; a < HELD; ++a) held[a] = load(row + a * W);
-    for (int p = 0; p < count; p += GROUP)
-        for (int q = p; q < p + GROUP; ++q) {
-            const vf g = splat(list.value[q]);
-            const float* from = x + list.token[q] * STRETCH;
-            for (int a = 0; a < HELD; ++a) held[a] += g * load(from + a * W);
-        }
+    for (int p = 0; p < count; ++p) {
+        const int t = list.token[p];
+        const vf g = splat(gradients[t]);
+        for (int a = 0; a < HELD; ++a) held[a] += g * load(x + t * STRETCH + a * W);
+    }
     for (int a = 0; a < HELD; ++a) store(row + a * W, held[a]);
 }
 
@@ -91,7 +80,7 @@ void outer_sum_block(const float* dy, const float* x, float* dw, long tokens, in
                 std::memset(inputs + s * STRETCH + width, 0, (STRETCH - width) * sizeof(float));
             }
             for (long i = 0; i < at.own; ++i)
-                if (length[i]) add_listed(list[i], length[i], inputs, out + i * ld + j);
+                if (length[i]) add_listed(list[i], length[i], gradients + i * TOKENS, inputs, out + i * ld + j);
         }
     }
     if (!direct)

@@ -269,7 +269,6 @@ bool project_within(const Projection& p, int32_t low, int32_t high) {
             }
             rest.add(entry);
         }
-    // A neuron with exactly... more than `floor` above the window protects those; the rest of it competes.
     const long want = p.k - neurons * floor;  // how many places are left for entries that no floor protects
     const bool there = want >= rest_above && want <= rest_above + rest.size;
     if (there) {
@@ -287,9 +286,9 @@ bool project_within(const Projection& p, int32_t low, int32_t high) {
         for (long e = 0; e < rest.size; ++e)
             if (rest.data[e].key == threshold && --room < 0) surplus.add(rest.data[e].place);
         for (long i = 0; i < neurons; ++i) {
-            bound[i] = threshold;
+            bound[i] = threshold > 1 ? threshold : 1;  // a zero that stays is written as one that does not
             if (above[i] >= floor || own[i].key >= threshold) continue;
-            bound[i] = own[i].key;
+            bound[i] = own[i].key > 1 ? own[i].key : 1;
             if (own[i].key == 0 || own[i].equal <= own[i].room) continue;  // which zeros stay is all the same
             int left = own[i].room;
             for (long l = 0; l < p.length(); ++l) {
