@@ -49,7 +49,7 @@ def keep_largest_(weight: Tensor, k: int, *, floor: int = 0, axis: int = -1) -> 
         raise ConfigError(f"a floor needs a matrix, got shape {tuple(weight.shape)}")
     if floor > 0:
         check_floor((weight.shape[0], weight.shape[1]), k, floor, axis)
-    if native.takes(weight) and weight.is_contiguous() and floor <= _KERNEL_FLOOR:
+    if native.takes(weight) and weight.is_contiguous() and floor <= _KERNEL_FLOOR and weight.numel() < 2**31:
         rows, columns = (weight.shape[0], weight.shape[1]) if weight.ndim == 2 else (1, weight.numel())
         native.call("keep_largest", weight, rows, columns, k, floor, axis % 2)
         torch.autograd.graph.increment_version(weight)

@@ -86,7 +86,8 @@ void mix(const float* p, int np, int count, const float* rows, int ep, int limit
             if (r >= count) break;
             const vf total = (a[r] + b[r]) * splat(scale[r]);
             float* to = out + r * ld + c;
-            if (c + W <= e) store(to, total);
+            if (c + W <= e && reinterpret_cast<uintptr_t>(to) % (4 * W) == 0) put<true>(to, total);
+            else if (c + W <= e) store(to, total);
             else std::memcpy(to, &total, (e - c) * sizeof(float));
         }
     }
@@ -143,7 +144,7 @@ void attention_forward(const float* q, const float* k, const float* v, const flo
                        AttentionShape shape, long ldq, long ldk, long ldv, int threads) {
     const int e = shape.width, ep = padded(e), np = padded(shape.keys), past = shape.keys - shape.queries;
     const long ldy = long(shape.head) * e;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, long(shape.batch) * shape.head * shape.queries * shape.keys), [&](int thread, int count) {
         const Range range(long(shape.batch) * shape.head, thread, count);
         float* rows = scratch().floats(long(np) * (ep + e) + QUERIES * (np + ep));
         float* turned = rows + long(np) * ep;
@@ -195,6 +196,8 @@ void sum_over_queries(const float* m, int np, const float* rows, int ep, int que
         }
         const int there = keys - j < W ? keys - j : W;
         int c = 0;
+        if (there == W && reinterpret_cast<uintptr_t>(out) % (4 * W) == 0 && ld % W == 0)
+            for (; c + W <= e; c += W) transpose<true>(turned + c * W, W, out + j * ld + c, ld);
         if (there == W)
             for (; c + W <= e; c += W) transpose(turned + c * W, W, out + j * ld + c, ld);
         for (; c < e; ++c)
@@ -209,7 +212,7 @@ void attention_backward(const float* q, const float* k, const float* v, const fl
     const int e = shape.width, ep = padded(e), np = padded(shape.keys), nq = shape.queries;
     const int past = shape.keys - nq;
     const long ld = long(shape.head) * e;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, long(shape.batch) * shape.head * shape.queries * shape.keys), [&](int thread, int count) {
         const Range range(long(shape.batch) * shape.head, thread, count);
         const long matrix = long(padded(nq)) * np;
         float* pattern = scratch().floats(2 * matrix + long(np) * (ep + 2 * e) + 2l * nq * ep + W * e);

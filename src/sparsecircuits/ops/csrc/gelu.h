@@ -38,7 +38,7 @@ inline vf gelu_slope(vf x) {
 template <class F>
 void elementwise(long n, float* out, int threads, F f) {
     const bool past = leaves_caches(out, 1, n / W * W);
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, n), [&](int thread, int count) {
         const Range range(n, thread, count, 16);
         long i = range.begin;
         if (past) for (; i + W <= range.end; i += W) put<true>(out + i, f(i, W));

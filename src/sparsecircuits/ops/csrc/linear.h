@@ -123,7 +123,7 @@ void forward_tiles(Compressed a, const float* value, const float* bias, const fl
                    int m, int n, int threads) {
     constexpr int tile = V * W;
     const bool past = leaves_caches(y, tokens, m);
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, tokens * (m + n)), [&](int thread, int count) {
         const Range range(tokens, thread, count, tile);
         float* features = scratch().floats(long(m + n) * tile);
         float* out = features + long(n) * tile;
@@ -145,7 +145,7 @@ void backward_tiles(Compressed rows, Compressed columns, const float* column_val
     const bool past = dx && leaves_caches(dx, tokens, n);
     const long each = (dw ? nnz : 0) + (db ? m : 0);  // partial sums of a thread
     float* partial = each ? static_cast<float*>(std::calloc(each * threads, sizeof(float))) : nullptr;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, tokens * (m + n)), [&](int thread, int count) {
         const Range range(tokens, thread, count, tile);
         float* dy_features = scratch().floats(long(m + n) * tile);
         float* x_features = dy_features + long(m) * tile;
@@ -223,7 +223,7 @@ void sparse_few(const int32_t* column_start, const int32_t* column_index, const 
 
 /// Nonzero entries of each row of w [m, n] into start[1 ..]; returns how many there are.
 long count_nonzero(const float* w, int m, int n, int32_t* start, int threads) {
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, long(m) * n), [&](int thread, int count) {
         const Range range(m, thread, count);
         for (long i = range.begin; i < range.end; ++i) {
             const float* row = w + i * n;
@@ -244,7 +244,7 @@ long count_nonzero(const float* w, int m, int n, int32_t* start, int threads) {
 /// The places of the nonzero entries, by rows and by columns; order[p] is where the column's p-th stands by rows.
 void find_nonzero(const float* w, int m, int n, const int32_t* start, int32_t* index, int32_t* column_start,
                   int32_t* column_index, int32_t* order, int threads) {
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, long(m) * n), [&](int thread, int count) {
         const Range range(m, thread, count);
         for (long i = range.begin; i < range.end; ++i) {
             const float* row = w + i * n;

@@ -35,7 +35,7 @@ inline vf probability(vf x) { return floats(bits(exp(x)) & ~(x < -87.f)); }
 void cross_entropy(const float* logits, const float* table, const int64_t* token, const int64_t* target,
                    float* loss, float* lse, long rows, int vocab, int threads) {
     const int whole = (vocab + W - 1) / W * W;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * vocab), [&](int thread, int count) {
         const Range range(rows, thread, count);
         float* s = scratch().floats(whole);
         for (long r = range.begin; r < range.end; ++r) {
@@ -53,7 +53,7 @@ void cross_entropy_grad(const float* logits, const float* table, const int64_t* 
                         const float* lse, float factor, float* grad, long rows, int vocab, int threads) {
     const float share = factor / float(rows);
     const bool past = leaves_caches(grad, rows, vocab);
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * vocab), [&](int thread, int count) {
         const Range range(rows, thread, count);
         float* s = scratch().floats((vocab + W - 1) / W * W);
         for (long r = range.begin; r < range.end; ++r) {
@@ -72,7 +72,7 @@ void cross_entropy_grad(const float* logits, const float* table, const int64_t* 
 /// out[token] = sum of the rows [rows, vocab] of that token, for every token of the vocabulary; a thread has some
 /// columns, so sums keep their order.
 void add_rows(const float* from, const int64_t* token, float* out, long rows, int vocab, int threads) {
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * vocab), [&](int thread, int count) {
         const Range range(vocab, thread, count, 16);
         char* begun = static_cast<char*>(std::calloc(vocab, 1));
         for (long r = 0; r < rows; ++r) {

@@ -33,7 +33,7 @@ void rms_norm_some(const float* x, const float* weight, float* y, float* scale, 
 void rms_norm(const float* x, const float* weight, float* y, float* scale, long rows, int n, float eps,
               int threads) {
     const bool past = leaves_caches(y, rows, n);
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
         if (past) rms_norm_some<true>(x, weight, y, scale, range, n, eps);
         else rms_norm_some<false>(x, weight, y, scale, range, n, eps);
@@ -72,7 +72,7 @@ void rms_norm_grad(const float* grad, const float* x, const float* weight, const
                    float* dweight, long rows, int n, int threads) {
     const bool past = leaves_caches(dx, rows, n);
     float* partial = static_cast<float*>(std::calloc(long(n) * threads, sizeof(float)));
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
         float* mine = partial + long(n) * thread;
         if (past) rms_norm_grad_some<true>(grad, x, weight, scale, dx, mine, range, n);

@@ -91,7 +91,7 @@ void outer_sum_block(const float* dy, const float* x, float* dw, long tokens, in
 void outer_sum(const float* dy, const float* x, float* dw, long tokens, int m, int n, int threads) {
     const long columns = n < 1024 ? n : 1024;
     const long rows = (3l << 18) / (4 * columns) / W * W;  // 768 kB a block
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, tokens * (m + n)), [&](int thread, int count) {
         const Range range(m, thread, count, W);
         for (long i = range.begin; i < range.end; i += rows)
             for (long j = 0; j < n; j += columns)

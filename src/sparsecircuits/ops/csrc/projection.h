@@ -8,6 +8,7 @@
 // Of entries equal to a threshold those with the lowest index stay, as everywhere.
 #pragma once
 
+#include <cmath>
 #include <cstdlib>
 
 #include "scratch.h"
@@ -23,19 +24,42 @@ struct List {
     T* data = nullptr;
     long size = 0, room = 0;
     ~List() { std::free(data); }
+    void reserve(long more) {
+        if (size + more <= room) return;
+        room = 2 * (size + more);
+        data = static_cast<T*>(std::realloc(data, room * sizeof(T)));
+    }
     void add(T x) {
-        if (size == room) {
-            room = room ? 2 * room : 1024;
-            data = static_cast<T*>(std::realloc(data, room * sizeof(T)));
-        }
+        reserve(1);
         data[size++] = x;
     }
 };
 
-struct Entry {
-    int32_t key;
-    int32_t neuron;
-    int64_t place;  // flat index
+/// Entries of the matrix: their keys, and their flat indices.
+struct Entries {
+    List<int32_t> key, place;
+
+    void add(int32_t k, int32_t p) {
+        key.add(k);
+        place.add(p);
+    }
+
+    /// Those of one vector of keys whose bit is set; room for a whole vector must be there.
+    void add_some(vi keys, unsigned bits, long first) {
+#if defined(__AVX512F__)
+        const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        const __m512i places = _mm512_add_epi32(lane, _mm512_set1_epi32(int32_t(first)));
+        _mm512_storeu_si512(key.data + key.size, _mm512_maskz_compress_epi32(__mmask16(bits), (__m512i)keys));
+        _mm512_storeu_si512(place.data + place.size, _mm512_maskz_compress_epi32(__mmask16(bits), places));
+        key.size = place.size += __builtin_popcount(bits);
+#else
+        for (; bits; bits &= bits - 1) {
+            const int i = __builtin_ctz(bits);
+            key.data[key.size++] = keys[i];
+            place.data[place.size++] = int32_t(first + i);
+        }
+#endif
+    }
 };
 
 /// The k-th largest (k from 1) of keys[0 .. n); reorders them.
@@ -111,6 +135,7 @@ struct Projection {
     int floor, axis;  // axis 1: a neuron is a row; 0: a column
     int threads;
 
+    long neuron_of(long place) const { return axis == 1 ? place / cols : place % cols; }
     long neurons() const { return axis == 1 ? rows : cols; }
     long length() const { return axis == 1 ? cols : rows; }
     int32_t key_at(long place) const {
@@ -135,7 +160,7 @@ void bracket(const Projection& p, int32_t& low, int32_t& high) {
         sample[i] = p.key_at(i * step + long((state >> 33) % uint64_t(step)));
     }
     const double share = double(p.k) / n, expected = share * count;
-    const double spread = 4.5 * std::sqrt(expected * (1 - share)) + 2;
+    const double spread = 3.5 * std::sqrt(expected * (1 - share)) + 2;
     const long above = long(expected - spread), below = long(expected + spread) + 1;
     if (below < count) low = kth_largest(sample, count, below);
     if (above >= 1) high = kth_largest(sample, count, above);
@@ -147,7 +172,7 @@ void bracket(const Projection& p, int32_t& low, int32_t& high) {
 struct Window {
     int32_t low, high;
     int32_t* above;  // [neurons] entries with key >= high
-    List<Entry>* found;  // [threads] entries with low <= key < high, by place
+    Entries* found;  // [threads] entries with low <= key < high, by place
 };
 
 void scan(const Projection& p, Window& window) {
@@ -156,10 +181,12 @@ void scan(const Projection& p, Window& window) {
     int32_t* partial = p.axis == 1 ? nullptr : static_cast<int32_t*>(std::calloc(neurons * p.threads, 4));
     parallel(p.threads, [&](int thread, int count) {
         const Range range(p.rows, thread, count);
-        List<Entry>& found = window.found[thread];
+        Entries& found = window.found[thread];
         int32_t* column_above = partial + neurons * thread;
         for (long r = range.begin; r < range.end; ++r) {
             const float* row = p.w + r * p.cols;
+            found.key.reserve(p.cols + W);
+            found.place.reserve(p.cols + W);
             vi above{};
             long j = 0;
             for (; j + W <= p.cols; j += W) {
@@ -167,16 +194,13 @@ void scan(const Projection& p, Window& window) {
                 const vi over = keys >= high;
                 if (p.axis == 1) above -= over;
                 else store(column_above + j, load(column_above + j) - over);
-                for (unsigned b = mask_bits((keys >= low) & ~over); b; b &= b - 1) {
-                    const int i = __builtin_ctz(b);
-                    found.add({keys[i], int32_t(p.axis == 1 ? r : j + i), r * p.cols + j + i});
-                }
+                found.add_some(keys, mask_bits((keys >= low) & ~over), r * p.cols + j);
             }
             int more = 0;
             for (; j < p.cols; ++j) {
                 const int32_t key = p.key_at(r * p.cols + j);
                 if (key >= window.high) p.axis == 1 ? ++more : ++column_above[j];
-                else if (key >= window.low) found.add({key, int32_t(p.axis == 1 ? r : j), r * p.cols + j});
+                else if (key >= window.low) found.add(key, int32_t(r * p.cols + j));
             }
             if (p.axis == 1) window.above[r] = sum(above) + more;
         }
@@ -235,13 +259,16 @@ void write(const Projection& p, const int32_t* bound) {
     });
 }
 
-/// One attempt with a window; false if the threshold is not in it (nothing is changed then).
-bool project_within(const Projection& p, int32_t low, int32_t high) {
+/// Whether the threshold was in the window, or on which side of it.
+enum class Found { below, here, above };
+
+/// One attempt with a window; nothing is changed unless the threshold is in it.
+Found project_within(const Projection& p, int32_t low, int32_t high) {
     const long neurons = p.neurons();
     const long floor = p.floor < p.length() ? p.floor : p.length();
     int32_t* above = static_cast<int32_t*>(std::malloc(neurons * sizeof(int32_t)));
     Own* own = static_cast<Own*>(std::calloc(neurons, sizeof(Own)));
-    auto* lists = new List<Entry>[p.threads];
+    auto* lists = new Entries[p.threads];
     Window window{low, high, above, lists};
     scan(p, window);
     long rest_above = 0;
@@ -254,37 +281,42 @@ bool project_within(const Projection& p, int32_t low, int32_t high) {
 
     // Entries of the window that no floor protects. Those equal to a short neuron's own threshold are
     // protected in the order of their places, as many as there is room for.
-    List<Entry> rest;
+    Entries rest;
     int32_t* taken = static_cast<int32_t*>(std::calloc(neurons, sizeof(int32_t)));
-    for (int t = 0; t < p.threads; ++t)
-        for (long e = 0; e < lists[t].size; ++e) {
-            const Entry entry = lists[t].data[e];
-            if (above[entry.neuron] < floor) {
-                const Own& mine = own[entry.neuron];
-                if (entry.key > mine.key) continue;
-                if (entry.key == mine.key && taken[entry.neuron] < mine.room) {
-                    ++taken[entry.neuron];
-                    continue;
-                }
+    for (int t = 0; t < p.threads; ++t) {
+        const Entries& list = lists[t];
+        rest.key.reserve(list.key.size);
+        rest.place.reserve(list.key.size);
+        for (long e = 0; e < list.key.size; ++e) {
+            const int32_t key = list.key.data[e], place = list.place.data[e];
+            if (any_short) {
+                const long neuron = p.neuron_of(place);
+                const Own& mine = own[neuron];
+                if (above[neuron] < floor && key >= mine.key &&
+                    (key > mine.key || taken[neuron]++ < mine.room)) continue;
             }
-            rest.add(entry);
+            rest.key.data[rest.key.size++] = key;
+            rest.place.data[rest.place.size++] = place;
         }
-    const long want = p.k - neurons * floor;  // how many places are left for entries that no floor protects
-    const bool there = want >= rest_above && want <= rest_above + rest.size;
-    if (there) {
+    }
+    const long want = p.k - neurons * floor;  // places left for entries that no floor protects
+    const Found found = want < rest_above                   ? Found::above
+                        : want > rest_above + rest.key.size ? Found::below
+                                                            : Found::here;
+    if (found == Found::here) {
         int32_t threshold = high;
         if (want > rest_above) {
-            int32_t* keys = static_cast<int32_t*>(std::malloc(rest.size * sizeof(int32_t)));
-            for (long e = 0; e < rest.size; ++e) keys[e] = rest.data[e].key;
-            threshold = kth_largest(keys, rest.size, want - rest_above);
+            int32_t* keys = static_cast<int32_t*>(std::malloc(rest.key.size * sizeof(int32_t)));
+            std::memcpy(keys, rest.key.data, rest.key.size * sizeof(int32_t));
+            threshold = kth_largest(keys, rest.key.size, want - rest_above);
             std::free(keys);
         }
         int32_t* bound = static_cast<int32_t*>(std::malloc(neurons * sizeof(int32_t)));
-        List<int64_t> surplus;  // too many of them equal to a threshold: the last in place go
+        List<int32_t> surplus;  // too many of them equal to a threshold: the last in place go
         long room = want - rest_above;
-        for (long e = 0; e < rest.size; ++e) room -= rest.data[e].key > threshold;
-        for (long e = 0; e < rest.size; ++e)
-            if (rest.data[e].key == threshold && --room < 0) surplus.add(rest.data[e].place);
+        for (long e = 0; e < rest.key.size; ++e) room -= rest.key.data[e] > threshold;
+        for (long e = 0; e < rest.key.size; ++e)
+            if (rest.key.data[e] == threshold && --room < 0) surplus.add(rest.place.data[e]);
         for (long i = 0; i < neurons; ++i) {
             bound[i] = threshold > 1 ? threshold : 1;  // a zero that stays is written as one that does not
             if (above[i] >= floor || own[i].key >= threshold) continue;
@@ -293,7 +325,7 @@ bool project_within(const Projection& p, int32_t low, int32_t high) {
             int left = own[i].room;
             for (long l = 0; l < p.length(); ++l) {
                 const long place = p.axis == 1 ? i * p.cols + l : l * p.cols + i;
-                if (p.key_at(place) == own[i].key && --left < 0) surplus.add(place);
+                if (p.key_at(place) == own[i].key && --left < 0) surplus.add(int32_t(place));
             }
         }
         write(p, bound);
@@ -304,15 +336,17 @@ bool project_within(const Projection& p, int32_t low, int32_t high) {
     std::free(own);
     std::free(above);
     delete[] lists;
-    return there;
+    return found;
 }
 
 void keep_largest(float* w, long rows, long cols, long k, int floor, int axis, int threads) {
     const Projection p{w, rows, cols, k, floor, axis, threads};
     int32_t low, high;
     bracket(p, low, high);
-    if (project_within(p, low, high)) return;
-    if (project_within(p, low, ABOVE_ALL)) return;  // the floor binds: the threshold is higher
+    const Found found = project_within(p, low, high);
+    if (found == Found::here) return;
+    // The floor binds: the threshold is higher. Or the sample was unlucky.
+    if (found == Found::above && project_within(p, high, ABOVE_ALL) == Found::here) return;
     project_within(p, 0, ABOVE_ALL);
 }
 

@@ -23,6 +23,12 @@ void parallel(int count, F&& f) {
     threads::run(count, [](void* c, int i, int n) { (*static_cast<F*>(c))(i, n); }, &f);
 }
 
+/// As many threads as `work` numbers are worth: for little, waking another costs more than it does.
+inline int worth(int threads, long work) {
+    const long most = work / 16384 + 1;
+    return threads < most ? threads : int(most);
+}
+
 /// The part of [0, n) that falls to a thread, in multiples of `grain`.
 struct Range {
     long begin, end;

@@ -236,7 +236,7 @@ void abs_topk_some(const float* x, long ld, float* y, uint16_t* kept, Range rang
 /// Rows of x are ld apart; those of y follow each other.
 void abs_topk_rows(const float* x, long ld, float* y, uint16_t* kept, long rows, int n, int k, int threads) {
     const bool past = leaves_caches(y, rows, n) && n % 16 == 0;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count, W);
         if (past) abs_topk_some<true>(x, ld, y, kept, range, n, k);
         else abs_topk_some<false>(x, ld, y, kept, range, n, k);
@@ -246,7 +246,7 @@ void abs_topk_rows(const float* x, long ld, float* y, uint16_t* kept, long rows,
 void abs_topk_rows16(const uint16_t* x, uint16_t* y, uint16_t* kept, long rows, int n, int k, int infinity,
                      int threads) {
     const long padded = (n + 15) / 16 * 16, groups = padded / 16;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
         int32_t* keys = new int32_t[padded];
         Search search;
@@ -284,7 +284,7 @@ void abs_topk_grad_some(const float* grad, const uint16_t* kept, float* out, Ran
 /// grad where its bit is set, 0 elsewhere.
 void abs_topk_grad(const float* grad, const uint16_t* kept, float* out, long rows, int n, int threads) {
     const bool past = leaves_caches(out, rows, n) && n % 16 == 0;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
         if (past) abs_topk_grad_some<true>(grad, kept, out, range, n);
         else abs_topk_grad_some<false>(grad, kept, out, range, n);
@@ -293,7 +293,7 @@ void abs_topk_grad(const float* grad, const uint16_t* kept, float* out, long row
 
 void abs_topk_grad16(const uint16_t* grad, const uint16_t* kept, uint16_t* out, long rows, int n, int threads) {
     const long groups = (n + 15) / 16;
-    parallel(threads, [&](int thread, int count) {
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
         for (long r = range.begin; r < range.end; ++r)
             for (long i = 0; i < n; ++i)
