@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model.cache import KVCache, LayerCache
 from sparsecircuits.model.config import GPTConfig
-from sparsecircuits.model.layers import GELU, Linear, RMSNorm, SparseLinear
-from sparsecircuits.model.sites import FINAL_SITE, Site
+from sparsecircuits.model.layers import Linear, RMSNorm, SparseLinear
+from sparsecircuits.model.sites import FINAL_SITE, Activation, Site
 from sparsecircuits.ops import bigram_cross_entropy, sink_attention
 from sparsecircuits.ops.choice import sparse_pays
 
@@ -74,13 +74,12 @@ class MLP(nn.Module):
         super().__init__()
         self.act_in = _site(config, layer, "mlp.act_in")
         self.c_fc = Linear(config.read_width, config.mlp_width, bias=config.bias)
-        self.act = GELU() if config.activation == "gelu" else nn.ReLU()
-        self.post_act = _site(config, layer, "mlp.post_act")
+        self.post_act = _site(config, layer, "mlp.post_act", config.activation)
         self.c_proj = Linear(config.mlp_width, config.d_model, bias=config.bias)
         self.resid_delta = _site(config, layer, "mlp.resid_delta")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resid_delta(self.c_proj(self.post_act(self.act(self.c_fc(self.act_in(x))))))
+        return self.resid_delta(self.c_proj(self.post_act(self.c_fc(self.act_in(x)))))
 
 
 class Block(nn.Module):
@@ -260,8 +259,8 @@ class SparseGPT(nn.Module):
         return load_model(source)
 
 
-def _site(config: GPTConfig, layer: int, site: str) -> Site:
-    return Site(f"{layer}.{site}", config.topk(site))
+def _site(config: GPTConfig, layer: int, site: str, activation: Activation | None = None) -> Site:
+    return Site(f"{layer}.{site}", config.topk(site), activation)
 
 
 def _join(x: Tensor, position: Tensor | None, norm: nn.Module | None) -> Tensor:

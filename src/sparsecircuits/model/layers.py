@@ -1,4 +1,4 @@
-"""Layers over our operations: linear maps that go the sparse way where that is faster, RMSNorm, GELU.
+"""Layers over our operations: linear maps that go the sparse way where that is faster, and RMSNorm.
 
 :class:`Linear` is an ``nn.Linear`` that may know where its weight is nonzero. The optimizer has it look after
 each projection (:meth:`Linear.find_pattern`), and any later change of the weight makes the knowledge void, so
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsecircuits.ops import Pattern, gelu, rms_norm, sparse_linear
+from sparsecircuits.ops import Pattern, rms_norm, sparse_linear
 from sparsecircuits.ops.choice import sparse_pays
 
 
@@ -87,13 +87,6 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight, self.eps)
-
-
-class GELU(nn.GELU):
-    """``nn.GELU``, by our operation."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return gelu(input)
 
 
 class SparseLinear(nn.Module):

@@ -14,11 +14,13 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecircuits.errors import ConfigError, near_misses
-from sparsecircuits.ops import abs_topk
+from sparsecircuits.ops import abs_topk, gelu, gelu_abs_topk
 
 #: The eight places of one layer, in the order in which the forward visits them.
 SITES = (
@@ -105,20 +107,29 @@ class Node:
         return self.at.site
 
 
+Activation = Literal["gelu", "relu"]
+
+
 class Site(nn.Module):
     """A place where nodes live: AbsTopK (if ``k`` is given), then the tensor as it is.
 
     Attributes:
         name: what hooks see, such as ``0.attn.q``.
         k: how many entries of the last dimension stay, or None for all.
+        activation: the nonlinearity before AbsTopK, where the site has one (``mlp.post_act``).
     """
 
-    def __init__(self, name: str, k: int | None = None) -> None:
+    def __init__(self, name: str, k: int | None = None, activation: Activation | None = None) -> None:
         super().__init__()
         self.name = name
         self.k = k
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.activation == "gelu":
+            return gelu(x) if self.k is None else gelu_abs_topk(x, self.k)
+        if self.activation == "relu":
+            x = F.relu(x)
         return x if self.k is None else abs_topk(x, self.k)
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ The kernels give first derivatives; for second ones, or ``torch.func``, run the 
 
 from sparsecircuits.ops.abs_topk import abs_topk
 from sparsecircuits.ops.attention import sink_attention
-from sparsecircuits.ops.elementwise import gelu, rms_norm
+from sparsecircuits.ops.elementwise import gelu, gelu_abs_topk, rms_norm
 from sparsecircuits.ops.linear import Pattern, sparse_linear
 from sparsecircuits.ops.loss import bigram_cross_entropy
 from sparsecircuits.ops.projection import keep_largest_
@@ -16,6 +16,7 @@ __all__ = [
     "abs_topk",
     "bigram_cross_entropy",
     "gelu",
+    "gelu_abs_topk",
     "keep_largest_",
     "rms_norm",
     "sink_attention",

@@ -1,7 +1,8 @@
 """RMSNorm and GELU (§A.1): torch's own functions are the definitions, the kernels take one pass each.
 
 On a CPU torch runs RMSNorm as five operations over the whole tensor, and GELU's gradient through erf; beside
-sparse products both would be a large part of a step.
+sparse products both would be a large part of a step. GELU and the AbsTopK that follows it in every MLP go
+together, so that what lies between them is never written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from sparsecircuits.ops import native
+from sparsecircuits.ops.abs_topk import abs_topk
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
@@ -34,6 +36,13 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """``x`` times the normal distribution's cumulative probability at ``x``, of any shape."""
     return _gelu(x) if native.takes(x) else F.gelu(x)
+
+
+def gelu_abs_topk(x: Tensor, k: int) -> Tensor:
+    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim], the same bit for bit, in one pass."""
+    if 1 <= k < x.shape[-1] and native.takes(x):
+        return _gelu_abs_topk(x, k)[0]
+    return abs_topk(gelu(x), k)
 
 
 @torch.library.custom_op("sparsecircuits::rms_norm", mutates_args=())
@@ -69,6 +78,23 @@ def _gelu_backward(grad: Tensor, x: Tensor) -> Tensor:
     return dx
 
 
+@torch.library.custom_op("sparsecircuits::gelu_abs_topk", mutates_args=())
+def _gelu_abs_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The result, and where it was kept, as in :mod:`sparsecircuits.ops.abs_topk`."""
+    x, dim = x.contiguous(), x.shape[-1]
+    y, kept = torch.empty_like(x), x.new_empty((x.numel() // dim, -(-dim // 16)), dtype=torch.int16)
+    native.call("gelu_topk", x, y, kept, len(kept), dim, k)
+    return y, kept
+
+
+@torch.library.custom_op("sparsecircuits::gelu_abs_topk_backward", mutates_args=())
+def _gelu_abs_topk_backward(grad: Tensor, x: Tensor, kept: Tensor) -> Tensor:
+    grad, x = grad.contiguous(), x.contiguous()
+    dx = torch.empty_like(x)
+    native.call("gelu_topk_grad", grad, kept, x, dx, len(kept), x.shape[-1])
+    return dx
+
+
 def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
@@ -93,6 +119,17 @@ def _(grad: Tensor, x: Tensor) -> Tensor:
     return _like(x)
 
 
+@_gelu_abs_topk.register_fake
+def _(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    dim = x.shape[-1]
+    return _like(x), x.new_empty((x.numel() // dim, -(-dim // 16)), dtype=torch.int16)
+
+
+@_gelu_abs_topk_backward.register_fake
+def _(grad: Tensor, x: Tensor, kept: Tensor) -> Tensor:
+    return _like(x)
+
+
 def _keep_norm(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(inputs[0], inputs[1], output[1])
 
@@ -109,5 +146,14 @@ def _gelu_back(ctx: FunctionCtx, grad: Tensor) -> Tensor:
     return _gelu_backward(grad, *ctx.saved_tensors)  # type: ignore[attr-defined]
 
 
+def _keep_topk(ctx: FunctionCtx, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+
+
+def _topk_back(ctx: FunctionCtx, grad: Tensor, _kept: Tensor) -> tuple[Tensor, None]:
+    return _gelu_abs_topk_backward(grad, *ctx.saved_tensors), None  # type: ignore[attr-defined]
+
+
+_gelu_abs_topk.register_autograd(_topk_back, setup_context=_keep_topk)
 _rms_norm.register_autograd(_norm_back, setup_context=_keep_norm)
 _gelu.register_autograd(_gelu_back, setup_context=_keep_gelu)

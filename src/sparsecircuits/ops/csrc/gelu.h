@@ -6,6 +6,7 @@
 
 #include "simd.h"
 #include "threads.h"
+#include "topk.h"
 
 namespace {
 
@@ -59,6 +60,55 @@ void gelu(const float* x, float* y, long n, int threads) {
 void gelu_grad(const float* grad, const float* x, float* dx, long n, int threads) {
     elementwise(n, dx, threads, [&](long i, int there) {
         return load_up_to(grad + i, there) * gelu_slope(load_up_to(x + i, there));
+    });
+}
+
+/// GELU of rows, worked out where they are needed: so AbsTopK of GELU reads x once and writes y once.
+struct GeluRows {
+    const float* x;
+    long ld;
+    int n;
+
+    const float* at(long r, int count, float* buffer, long& step) const {
+        step = (n + 15) / 16 * 16;
+        for (int l = 0; l < count; ++l) {
+            const float* from = x + (r + l) * ld;
+            float* to = buffer + l * step;
+            int i = 0;
+            for (; i + W <= n; i += W) store(to + i, gelu_of(load(from + i)));
+            if (i < n) store(to + i, gelu_of(load_some(from + i, n - i, 0.f)));
+        }
+        return buffer;
+    }
+};
+
+void gelu_topk(const float* x, float* y, uint16_t* kept, long rows, int n, int k, int threads) {
+    abs_topk_all(GeluRows{x, n, n}, y, kept, rows, n, k, threads);
+}
+
+template <bool past>
+void gelu_topk_grad_some(const float* grad, const uint16_t* kept, const float* x, float* dx, Range range, int n) {
+    const long groups = (n + 15) / 16;
+    for (long r = range.begin; r < range.end; ++r) {
+        const uint16_t* row = kept + r * groups;
+        for (int i = 0; i < n; i += W) {
+            const int there = n - i < W ? n - i : W;
+            const vi mask = bits_mask(row[i / 16] >> (i % 16));
+            const vf slope = load_up_to(grad + r * n + i, there) * gelu_slope(load_up_to(x + r * n + i, there));
+            const vf masked = floats(bits(slope) & mask);
+            if (there == W) put<past>(dx + r * n + i, masked);
+            else std::memcpy(dx + r * n + i, &masked, there * sizeof(float));
+        }
+    }
+}
+
+void gelu_topk_grad(const float* grad, const uint16_t* kept, const float* x, float* dx, long rows, int n,
+                    int threads) {
+    const bool past = leaves_caches(dx, rows, n);
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
+        const Range range(rows, thread, count);
+        if (past) gelu_topk_grad_some<true>(grad, kept, x, dx, range, n);
+        else gelu_topk_grad_some<false>(grad, kept, x, dx, range, n);
     });
 }
 

@@ -32,5 +32,5 @@ extern const Kernels KERNELS = {
     abs_topk_rows, abs_topk_rows16, abs_topk_grad, abs_topk_grad16, keep_largest,
     count_nonzero, find_nonzero, gather_values,
     sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy, cross_entropy_grad,
-    rms_norm, rms_norm_grad, gelu, gelu_grad, outer_sum, add_rows,
+    rms_norm, rms_norm_grad, gelu, gelu_grad, gelu_topk, gelu_topk_grad, outer_sum, add_rows,
 };

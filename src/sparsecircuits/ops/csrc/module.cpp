@@ -148,6 +148,12 @@ NB_MODULE(_native, m) {
     m.def("gelu_grad", [](Address grad, Address x, Address dx, long n, int threads) {
         use->gelu_grad(at<float>(grad), at<float>(x), at<float>(dx), n, threads);
     }, Free());
+    m.def("gelu_topk", [](Address x, Address y, Address kept, long rows, int n, int k, int threads) {
+        use->gelu_topk(at<float>(x), at<float>(y), at<uint16_t>(kept), rows, n, k, threads);
+    }, Free());
+    m.def("gelu_topk_grad", [](Address grad, Address kept, Address x, Address dx, long rows, int n, int threads) {
+        use->gelu_topk_grad(at<float>(grad), at<uint16_t>(kept), at<float>(x), at<float>(dx), rows, n, threads);
+    }, Free());
     m.def("outer_sum", [](Address dy, Address x, Address dw, long tokens, int m, int n, int threads) {
         use->outer_sum(at<float>(dy), at<float>(x), at<float>(dw), tokens, m, n, threads);
     }, Free());

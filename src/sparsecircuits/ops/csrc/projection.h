@@ -341,8 +341,9 @@ Found project_within(const Projection& p, int32_t low, int32_t high) {
 
 void keep_largest(float* w, long rows, long cols, long k, int floor, int axis, int threads) {
     const Projection p{w, rows, cols, k, floor, axis, threads};
-    int32_t low, high;
-    bracket(p, low, high);
+    const long floored = floor < p.length() ? floor : p.length();
+    int32_t low = ABOVE_ALL, high = ABOVE_ALL;
+    if (k > p.neurons() * floored) bracket(p, low, high);  // else every place is a floor's, and no threshold needed
     const Found found = project_within(p, low, high);
     if (found == Found::here) return;
     // The floor binds: the threshold is higher. Or the sample was unlucky.

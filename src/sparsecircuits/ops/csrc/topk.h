@@ -202,45 +202,67 @@ void write_row(const float* from, float* to, uint16_t* kept, int n, Threshold t)
     }
 }
 
-template <bool past>
-void abs_topk_some(const float* x, long ld, float* y, uint16_t* kept, Range range, int n, int k) {
-    const long groups = (n + 15) / 16;
-    long r = range.begin;
+/// The rows of a matrix as they are, ld floats apart.
+struct PlainRows {
+    const float* x;
+    long ld;
+
+    /// Rows [r, r + count), `step` floats apart; the buffer is there for whoever has to work them out.
+    const float* at(long r, int, float*, long& step) const {
+        step = ld;
+        return x + r * ld;
+    }
+};
+
+/// Rows of y [rows, n] with the k entries of each row that stay, and their bits.
+template <bool past, class Rows>
+void abs_topk_some(Rows rows, float* y, uint16_t* kept, Range range, int n, int k) {
+    const long groups = (n + 15) / 16, own = groups * 16;
+    long r = range.begin, ld;
     if (n <= SIDE_BY_SIDE) {
         Searches searches;
-        int32_t* keys = reinterpret_cast<int32_t*>(scratch().floats(long(n) * W));
+        int32_t* keys = reinterpret_cast<int32_t*>(scratch().floats(2 * own * W));
+        float* buffer = reinterpret_cast<float*>(keys) + own * W;
         for (; r + W <= range.end; r += W) {
+            const float* x = rows.at(r, W, buffer, ld);
             float* turned = reinterpret_cast<float*>(keys);
             int j = 0;
-            for (; j + W <= n; j += W) transpose<false, true>(x + r * ld + j, ld, turned + j * W, W);
+            for (; j + W <= n; j += W) transpose<false, true>(x + j, ld, turned + j * W, W);
             for (; j < n; ++j) {
-                for (int l = 0; l < W; ++l) turned[j * W + l] = x[(r + l) * ld + j];
+                for (int l = 0; l < W; ++l) turned[j * W + l] = x[l * ld + j];
                 store(keys + j * W, key_of(load(keys + j * W)));
             }
             vi t, ties;
             searches.find(keys, n, k, t, ties);
             for (int l = 0; l < W; ++l)
-                write_row<past>(x + (r + l) * ld, y + (r + l) * n, kept + (r + l) * groups, n, {t[l], ties[l]});
+                write_row<past>(x + l * ld, y + (r + l) * n, kept + (r + l) * groups, n, {t[l], ties[l]});
         }
     }
-    int32_t* keys = reinterpret_cast<int32_t*>(scratch().floats(groups * 16));
+    int32_t* keys = reinterpret_cast<int32_t*>(scratch().floats(2 * own));
+    float* buffer = reinterpret_cast<float*>(keys) + own;
     Search search;
     for (; r < range.end; ++r) {
-        make_keys(x + r * ld, n, groups * 16, keys);
+        const float* x = rows.at(r, 1, buffer, ld);
+        make_keys(x, n, own, keys);
         if (r + 1 < range.end)
-            for (int j = 0; j < n; j += 16) __builtin_prefetch(x + (r + 1) * ld + j);
-        write_row<past>(x + r * ld, y + r * n, kept + r * groups, n, search.find(keys, groups * 16, n, k));
+            for (int j = 0; j < n; j += 16) __builtin_prefetch(rows.x + (r + 1) * rows.ld + j);
+        write_row<past>(x, y + r * n, kept + r * groups, n, search.find(keys, own, n, k));
     }
+}
+
+template <class Rows>
+void abs_topk_all(Rows x, float* y, uint16_t* kept, long rows, int n, int k, int threads) {
+    const bool past = leaves_caches(y, rows, n) && n % 16 == 0;
+    parallel(worth(threads, rows * n), [&](int thread, int count) {
+        const Range range(rows, thread, count, W);
+        if (past) abs_topk_some<true>(x, y, kept, range, n, k);
+        else abs_topk_some<false>(x, y, kept, range, n, k);
+    });
 }
 
 /// Rows of x are ld apart; those of y follow each other.
 void abs_topk_rows(const float* x, long ld, float* y, uint16_t* kept, long rows, int n, int k, int threads) {
-    const bool past = leaves_caches(y, rows, n) && n % 16 == 0;
-    parallel(worth(threads, rows * n), [&](int thread, int count) {
-        const Range range(rows, thread, count, W);
-        if (past) abs_topk_some<true>(x, ld, y, kept, range, n, k);
-        else abs_topk_some<false>(x, ld, y, kept, range, n, k);
-    });
+    abs_topk_all(PlainRows{x, ld}, y, kept, rows, n, k, threads);
 }
 
 void abs_topk_rows16(const uint16_t* x, uint16_t* y, uint16_t* kept, long rows, int n, int k, int infinity,
