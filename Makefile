@@ -11,7 +11,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test check
+.PHONY: help setup demo bench test check
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ setup: $(INSTALLED) ## Make the environment, or bring it up to date
 
 demo: $(INSTALLED) ## Train, prune and draw: the whole line in minutes
 	$(BIN)/sparsecircuits demo
+
+bench: $(INSTALLED) ## Time operations and training steps against plain PyTorch
+	$(BIN)/python benchmarks/ops.py
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest

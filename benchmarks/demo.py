@@ -89,7 +89,7 @@ def figures(summary: dict[str, Any]) -> list[dict[str, Any]]:
     changes = [row["necessity"]["random_loss"] - row["necessity"]["full_loss"] for row in pruned]
     loss = summary["val_loss"]
     return [
-        _row("demo, seconds", summary["seconds"]["total"], 600, "min"),
+        _row("demo, seconds", summary["seconds"]["total"], 300, "min"),
         _row("tasks pruned in both models", len(pruned), 6, "max"),
         _row("validation loss, sparse above its dense twin's", loss["sparse"] - loss["dense"], 0.10, "min"),
         _row("density of the matrices", summary["density"], 1 / 16, "min"),

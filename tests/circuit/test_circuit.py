@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from sparsecircuits.circuit import Circuit, freeze
 from sparsecircuits.errors import CheckpointError, ConfigError
-from sparsecircuits.model import GPTConfig, Node, SparseGPT, record
+from sparsecircuits.model import GPTConfig, Node, SparseGPT, intervene, record
 from tests.circuit import toy
 
 SOME = ("0.attn.v.3", "0.mlp.post_act.7", "1.attn.resid_delta.0", "1.mlp.act_in.2", "1.mlp.post_act.11")
@@ -172,3 +172,27 @@ def test_description():
     assert toy.circuit("1.attn.v.3", "0.mlp.post_act.7", "1.attn.v.0", scale=2.0).describe() == (
         "circuit for toy: 3 nodes, scale 2\n  0.mlp.post_act: 1\n  1.attn.v: 2"
     )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.6, 1.0])
+def test_sealed_gives_the_same_and_is_taken_off(share: float):
+    """Masks on both sides of a half, below which matrices multiply their live nodes alone."""
+    model, frozen = toy.model(), toy.values()
+    plain, generator = model(toy.TOKENS), torch.Generator().manual_seed(0)
+    keep = {name: torch.rand(values.shape, generator=generator) < share for name, values in frozen.items()}
+    with freeze(model, keep, frozen):
+        expected = model(toy.TOKENS)
+    with freeze(model, keep, frozen, sealed=True):
+        assert_close(model(toy.TOKENS), expected, atol=1e-5, rtol=0)
+    with pytest.raises(RuntimeError, match="inside"), freeze(model, keep, frozen, sealed=True):
+        raise RuntimeError("inside")
+    assert torch.equal(model(toy.TOKENS), plain)
+
+
+def test_sealed_reads_the_live_nodes_alone():
+    """A change behind the freezing of a deleted node reaches nothing: that is what sealed means."""
+    model, circuit = toy.model(), toy.circuit("0.mlp.post_act.7")
+    nan = {"0.mlp.post_act": lambda x: x.index_fill(-1, torch.tensor([2]), math.nan)}
+    for sealed in (True, False):
+        with freeze(model, circuit.keep_masks(), circuit.frozen, sealed=sealed), intervene(model, nan):
+            assert model(toy.TOKENS).isnan().any() != sealed

@@ -32,7 +32,7 @@ def test_an_empty_folder_is_no_run_wherever_it_lies(tmp_path: Path, monkeypatch:
 
 def test_no_such_run_names_those_that_sound_like_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="no run 'demo/spare', here or in runs; known: none"):
+    with pytest.raises(CheckpointError, match="no run 'demo/spare', here or in runs; known: example"):
         open_run("demo/spare")
     (tmp_path / "runs" / "demo" / "sparse").mkdir(parents=True)
     (tmp_path / "runs" / "demo" / "sparse" / "run.json").touch()

@@ -6,10 +6,16 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from sparsecircuits.circuit import model_hash
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.model import config as config_module
+from sparsecircuits.model import gpt as gpt_module
+from sparsecircuits.model.layers import SparseLinear
+from sparsecircuits.ops import Pattern, native
+from tests.circuit import toy
 from tests.model.conftest import TINY
 
 BLOCK = [
@@ -229,3 +235,80 @@ def test_abs_topk_acts_at_every_site(model: SparseGPT, tokens: torch.Tensor, con
         expected = 8 if name.site == "mlp.post_act" else 2
         assert (cache[str(name)].count_nonzero(dim=-1) == expected).all(), str(name)
     assert (cache["0.attn.y"].count_nonzero(dim=-1) > 2).any()  # the mix itself is left as it is
+
+
+@pytest.mark.parametrize("bigram", [True, False])
+def test_the_loss_is_the_cross_entropy_of_the_logits(bigram: bool, tokens: torch.Tensor):
+    model = SparseGPT(TINY.replace(bigram=bigram, init_std=0.3))
+    target = torch.tensor([[1, 2, 3, 4, 10], [5, 5, 0, 9, 10]])
+    loss, logits = model.loss(tokens, target), model(tokens)
+    expected = F.cross_entropy(logits.flatten(0, 1), target.flatten())
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=0)
+    gradients, right = (torch.autograd.grad(one, list(model.parameters())) for one in (loss, expected))
+    for got, one in zip(gradients, right, strict=True):
+        torch.testing.assert_close(got, one, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(native.available() == [native.OFF], reason="the kernels were not compiled")
+def test_a_compiled_loss_is_the_same_in_value_and_gradient(model: SparseGPT, tokens: torch.Tensor):
+    def loss(tokens: torch.Tensor) -> torch.Tensor:
+        return model.loss(tokens[:, :-1], tokens[:, 1:])
+
+    torch.compiler.reset()
+    compiled, expected = torch.compile(loss, backend="aot_eager", fullgraph=True)(tokens), loss(tokens)
+    torch.testing.assert_close(compiled, expected, atol=1e-6, rtol=0)
+    gradients, right = (torch.autograd.grad(one, list(model.parameters())) for one in (compiled, expected))
+    for got, one in zip(gradients, right, strict=True):
+        torch.testing.assert_close(got, one, atol=1e-6, rtol=0)
+
+
+@pytest.fixture
+def half_sparse(monkeypatch: pytest.MonkeyPatch) -> SparseGPT:
+    """The toy of the circuits' tests, its first layer a tenth nonzero; small matrices count as sparse."""
+
+    def pays(pattern: Pattern, tokens: int) -> bool:
+        return pattern.density < 0.5
+
+    monkeypatch.setattr(gpt_module, "sparse_pays", pays)
+    model, generator = toy.model(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".h.0." in name and parameter.ndim == 2:
+                parameter.masked_fill_(torch.rand(parameter.shape, generator=generator) > 0.1, 0)
+    return model
+
+
+def test_a_sparse_copy_is_the_same_model(half_sparse: SparseGPT):
+    before = {name: tensor.clone() for name, tensor in half_sparse.state_dict().items()}
+    sparse = half_sparse.to_sparse()
+    small = {name for name, module in sparse.named_modules() if isinstance(module, SparseLinear)}
+    assert small == {f"transformer.h.0.{n}" for n in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
+    torch.testing.assert_close(sparse(toy.TOKENS), half_sparse(toy.TOKENS), atol=1e-5, rtol=0)
+    assert model_hash(sparse) == model_hash(half_sparse)
+    assert not any(parameter.requires_grad for parameter in sparse.parameters())
+    # The state is the same, name by name, and the original is as it was.
+    for state in (sparse.state_dict(), half_sparse.state_dict()):
+        assert state.keys() == before.keys()
+        assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+    assert all(parameter.requires_grad for parameter in half_sparse.parameters())
+    assert not any(isinstance(module, SparseLinear) for module in half_sparse.modules())
+
+
+def test_a_dense_model_takes_the_state_of_a_sparse_one_and_back(half_sparse: SparseGPT):
+    dense, other = SparseGPT(toy.CONFIG, seed=7), half_sparse.to_sparse()
+    dense.load_state_dict(half_sparse.to_sparse().state_dict())
+    assert model_hash(dense) == model_hash(half_sparse)
+    changed = SparseGPT(toy.CONFIG, seed=8)
+    other.load_state_dict(changed.state_dict())
+    torch.testing.assert_close(other(toy.TOKENS), changed(toy.TOKENS), atol=1e-5, rtol=0)
+
+
+def test_hooks_and_circuits_work_on_a_sparse_copy(half_sparse: SparseGPT):
+    sparse, circuit = half_sparse.to_sparse(), toy.circuit("0.attn.v.3", "0.mlp.post_act.7", "1.attn.q.2")
+    expected = circuit.logits(half_sparse, toy.TOKENS)
+    torch.testing.assert_close(circuit.logits(sparse, toy.TOKENS), expected, atol=1e-5, rtol=0)
+    assert circuit.edge_count(sparse) == circuit.edge_count(half_sparse)
+    (_, one), (_, other) = (
+        model.run_with_cache(toy.TOKENS, ["0.mlp.post_act"]) for model in (half_sparse, sparse)
+    )
+    torch.testing.assert_close(other["0.mlp.post_act"], one["0.mlp.post_act"], atol=1e-5, rtol=0)

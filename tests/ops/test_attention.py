@@ -1,14 +1,19 @@
-"""Attention with a sink, against the formula written out on two tokens."""
+"""Attention with a sink: the formula written out on two tokens, and kernels against it in float64."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
-from sparsecircuits.ops import sink_attention
-from sparsecircuits.ops.attention import attention_weights
+from sparsecircuits.ops import native, sink_attention
+from sparsecircuits.ops.attention import attention_weights, definition
+from tests.ops.compare import FEW_EXAMPLES, doubled, threads
 
 QKV = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -85,3 +90,91 @@ def test_the_gradient_reaches_the_sink():
     (gradient,) = torch.autograd.grad(y.sum(), sink)
     assert y.item() == 0.5
     assert gradient.item() == -0.25
+
+
+def made(*shape: int, seed: int = 0, split: bool = False) -> Tensor:
+    """[b h t e] normal, or with the heads of one position side by side as the model has them."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return (x.transpose(1, 2).contiguous().transpose(1, 2) if split else x).requires_grad_()
+
+
+@FEW_EXAMPLES
+@given(
+    batch=st.integers(1, 3),
+    head=st.integers(1, 3),
+    queries=st.sampled_from([1, 2, 3, 7, 8, 9, 17, 33]),
+    more=st.sampled_from([0, 1, 5, 30]),
+    width=st.sampled_from([1, 8, 16, 20, 64]),
+    sink=st.sampled_from([None, 0.5, -torch.inf, 50.0, 88.9, -200.0]),
+    split=st.booleans(),
+    cores=st.sampled_from([1, 2]),
+)
+def test_values_and_gradients_are_those_of_the_definition(
+    kernel: str,
+    batch: int,
+    head: int,
+    queries: int,
+    more: int,
+    width: int,
+    sink: float | None,
+    split: bool,
+    cores: int,
+):
+    sizes = (queries, queries + more, queries + more)
+    inputs = [made(batch, head, size, width, seed=i, split=split) for i, size in enumerate(sizes)]
+    if sink is not None:
+        inputs.append((torch.arange(head) + sink).requires_grad_())
+    slope = made(batch, head, queries, width, seed=3).detach()
+    exact = doubled(*inputs)
+    y, expected = sink_attention(*inputs), definition(*exact)
+    torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=0)
+    with threads(cores):
+        gradients = torch.autograd.grad(y, inputs, slope)
+    for got, right in zip(gradients, torch.autograd.grad(expected, exact, slope.double()), strict=True):
+        torch.testing.assert_close(got.double(), right, atol=1e-5, rtol=1e-5)
+
+
+def test_one_query_of_several_heads_and_batches(kernel: str):
+    """With one key each head returns its value, here its own number."""
+    q = torch.arange(4.0).view(2, 2, 1, 1)
+    assert sink_attention(q, torch.ones(2, 2, 1, 1), q).flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def plain(*shape: int) -> Tensor:
+    return made(*shape).detach()
+
+
+def alike(*shape: int) -> QKV:
+    """Queries, keys and values of one shape."""
+    return plain(*shape), plain(*shape), plain(*shape)
+
+
+IRREGULAR: dict[str, Callable[[], Tensor]] = {
+    "keys of one batch": lambda: sink_attention(plain(3, 2, 5, 8), plain(1, 2, 5, 8), plain(1, 2, 5, 8)),
+    "a sink of one entry": lambda: sink_attention(*alike(2, 3, 5, 8), torch.zeros(1)),
+    "a sink too many": lambda: sink_attention(*alike(2, 3, 5, 8), torch.zeros(4)),
+    "values of another width": lambda: sink_attention(
+        plain(2, 2, 5, 8), plain(2, 2, 5, 8), plain(2, 2, 5, 4)
+    ),
+    "keys of another width": lambda: sink_attention(plain(2, 2, 5, 8), plain(2, 2, 5, 4), plain(2, 2, 5, 4)),
+    "fewer values": lambda: sink_attention(plain(2, 2, 5, 8), plain(2, 2, 5, 8), plain(2, 2, 2, 8)),
+    "no batch": lambda: sink_attention(*alike(0, 2, 5, 8)),
+    "no width": lambda: sink_attention(*alike(1, 2, 3, 0)),
+}
+
+
+@pytest.mark.parametrize("case", IRREGULAR)
+def test_irregular_shapes_do_what_the_definition_does(kernel: str, case: str):
+    def outcome() -> Tensor | type[Exception]:
+        try:
+            return IRREGULAR[case]()
+        except (RuntimeError, ValueError, IndexError) as error:
+            return type(error)
+
+    got = outcome()
+    with native.using("off"):
+        expected = outcome()
+    if isinstance(expected, Tensor):
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    else:
+        assert got is expected

@@ -1,15 +1,18 @@
-"""The projection: exact counts on 3 x 4 matrices, with ties, with a floor along either axis."""
+"""The projection: exact counts on 3 x 4 matrices with ties and floors, and kernels bit for bit."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.ops import keep_largest_
-from sparsecircuits.ops.projection import check_floor
+from sparsecircuits.ops.projection import check_floor, definition_
+from tests.ops.compare import FEW_EXAMPLES, KINDS, assert_same_bits, numbers, threads
+
+pytestmark = pytest.mark.usefixtures("kernel")
 
 MATRIX = [
     [9.0, -8.0, 7.0, 6.0],
@@ -140,6 +143,7 @@ def naive(rows: list[list[float]], k: int, floor: int, axis: int) -> list[list[f
 MAGNITUDES = st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0]) | st.floats(-8, 8, width=32)
 
 
+@FEW_EXAMPLES
 @given(
     st.lists(st.lists(MAGNITUDES, min_size=4, max_size=4), min_size=3, max_size=3),
     st.integers(0, 2),
@@ -151,3 +155,40 @@ def test_equals_the_naive_reference(rows: list[list[float]], floor: int, axis: i
     weight = torch.tensor(rows, dtype=torch.float32)
     keep_largest_(weight, k, floor=floor, axis=axis)
     assert weight.tolist() == naive(rows, k, floor, axis)
+
+
+@FEW_EXAMPLES
+@given(
+    st.sampled_from(sorted(KINDS)),
+    st.sampled_from([(1, 600), (600, 1), (17, 33), (64, 64), (300, 500), (1024, 256)]),
+    st.integers(0, 5),
+    st.sampled_from([0, 1]),
+    st.sampled_from([1, 2]),
+    st.data(),
+)
+def test_kernels_equal_the_definition_bit_for_bit(
+    kind: str, shape: tuple[int, int], floor: int, axis: int, cores: int, data: st.DataObject
+):
+    entries = shape[0] * shape[1]
+    needed = shape[1 - axis] * min(floor, shape[axis])
+    least = max(needed, 1)  # so that the floor takes all of it
+    assume(least < entries)
+    k = data.draw(st.sampled_from([least, max(least, entries // 100)]) | st.integers(least, entries - 1))
+    weight = numbers(kind, shape)
+    expected = definition_(weight.clone(), k, floor, axis)
+    with threads(cores):
+        keep_largest_(weight, k, floor=floor, axis=axis)
+    assert_same_bits(weight, expected)
+
+
+def test_a_kept_minus_zero_becomes_zero():
+    weight = torch.tensor([[3.0, -0.0], [-0.0, 0.0]])
+    keep_largest_(weight, 3)
+    assert not weight.signbit().any()
+
+
+def test_a_changed_weight_has_another_version():
+    weight = matrix()
+    before = weight._version
+    keep_largest_(weight, 5)
+    assert weight._version > before

@@ -76,9 +76,7 @@ def test_the_first_step_of_adam_by_hand(config: RunConfig):
 
 def test_adam_sees_the_normalised_gradients(config: RunConfig):
     """The first step again, lr · g / (|g| + eps), with every g divided by the RMS of all + 1e-5."""
-    train = config.train.replace(
-        density=1.0, embed_density=None, lr=0.5, decay="constant", weight_decay=0.0
-    )
+    train = config.train.replace(density=1.0, embed_density=None, lr=0.5, decay="constant", weight_decay=0.0)
     model = SparseGPT(config.model)
     bias = model.get_parameter("transformer.h.0.mlp.c_fc.bias")
     for parameter in model.parameters():

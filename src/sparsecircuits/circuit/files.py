@@ -77,11 +77,14 @@ def load_circuit(folder: str | Path) -> Circuit:
 
 
 def model_hash(model: SparseGPT) -> str:
-    """SHA-256 over names, shapes and values of all parameters: which model a circuit belongs to."""
+    """SHA-256 over names, shapes and values of all parameters: which model a circuit belongs to.
+
+    -0.0 counts as 0.0: a sparse form keeps neither.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update((tensor.detach().float() + 0.0).cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

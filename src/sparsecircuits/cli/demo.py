@@ -59,13 +59,11 @@ class Options(Config):
 
 def run(options: Options) -> int:
     """Run the plan and print the summary; 1 if there is no circuit for any of the tasks."""
-    from sparsecircuits.ops.memory import keep_freed_memory
     from sparsecircuits.presets import demo_plan, quick_demo_plan
     from sparsecircuits.study.demo import PAGE, run_demo
 
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; it must be at least 1")
-    keep_freed_memory()
     workers = options.workers or min(2, _cores())
     plan = (quick_demo_plan if options.quick else demo_plan)(options.seed)
     with Progress() as progress:

@@ -40,7 +40,7 @@ class Options(Config):
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
-    """A run: its folder, or its name in runs/."""
+    """A run: its folder, or its name in runs/; example: the one that comes with the package."""
     task: tuple[str, ...] = ()
     """Only these tasks."""
     pairs: int = 512
@@ -82,7 +82,7 @@ def run(options: Options) -> None:
     if options.json:
         print_json(report)
         return
-    note = "" if measured else " (as training stored it: the corpus is gone)"
+    note = "" if measured else " (as training stored it: the corpus is not here)"
     print(f"{run.folder}: validation loss {val_loss:.4f} nats/token{note}, density {report['density']:.4f}")
     print_table(rows, with_notes(COLUMNS, rows))
     print(f"{sum(row['done'] for row in rows)} of {len(rows)} tasks done")

@@ -2,7 +2,8 @@
 
 Steps: take the command's name from the first word; import that command's module, and no other, so
 that ``--help`` never waits for torch; let tyro turn the other words into the module's ``Options``;
-call ``run(options)``; turn what went wrong into a line and an exit code.
+have freed memory kept for this process (:mod:`sparsecircuits.ops.memory`); call ``run(options)``; turn what
+went wrong into a line and an exit code.
 
 ======  =============================================================
 code    meaning
@@ -38,7 +39,7 @@ class Command:
 
     def load(self, name: str) -> Any:
         """Import the module ``sparsecircuits.cli.NAME``, with its ``Options`` and ``run``."""
-        return importlib.import_module(f"sparsecircuits.cli.{name}")
+        return importlib.import_module(f"sparsecircuits.cli.{name.replace('-', '_')}")
 
 
 COMMANDS = {
@@ -50,6 +51,7 @@ COMMANDS = {
     "task": Command("list the tasks, or show one's prompt pairs and how they are tokenised"),
     "prune": Command("cut out the circuit that does a task", resumes=True),
     "view": Command("draw circuits as one self-contained page"),
+    "tune-ops": Command("measure when sparse products are faster on this machine"),
 }
 
 
@@ -96,6 +98,9 @@ def _run(name: str, words: list[str]) -> int:
         args=words,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    from sparsecircuits.ops.memory import keep_freed_memory  # after --help, which does not wait for torch
+
+    keep_freed_memory()
     code = module.run(options) or 0
     sys.stdout.flush()
     return code
@@ -114,6 +119,7 @@ def _help() -> str:
             *commands,
             "",
             "sparsecircuits COMMAND --help says what a command takes, sparsecircuits --version the version.",
+            "sparsecircuits view example shows circuits at once: those of a run that comes with the package.",
         ]
     )
 

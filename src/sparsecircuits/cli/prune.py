@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.cli.arguments import open_own_run, saved_circuits
 from sparsecircuits.cli.eval import brief, task_row, with_notes
 from sparsecircuits.cli.progress import Bar, Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
@@ -74,7 +74,7 @@ def run(options: Options) -> int:
     if options.all == bool(options.tasks):
         raise ConfigError("name the tasks to prune, or give --all for every task that the model does")
     names = [get_task(name).name for name in dict.fromkeys(options.tasks)] or list(TASKS)
-    run = open_run(options.run)
+    run = open_own_run(options.run)
     with Progress() as progress:
         rows = prune_tasks(run, names, options.config, progress.add)
     found = any(row["nodes"] is not None for row in rows)

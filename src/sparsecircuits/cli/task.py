@@ -34,7 +34,7 @@ class Options(Config):
     name: Annotated[Positional[str | None], arg(metavar="TASK")] = None
     """The task to show."""
     run: str | None = None
-    """A run, whose tokenizer is used."""
+    """A run, whose tokenizer is used; example: the one that comes with the package."""
     split: Literal["train", "validation", "heldout"] = "heldout"
     """Which templates and names."""
     pairs: int = 5

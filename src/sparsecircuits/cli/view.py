@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,10 @@ from tyro.conf import Positional, arg
 from sparsecircuits.cli.arguments import open_run, saved_circuits
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.examples import EXAMPLE, is_example
 
+#: The example's page is to be there in seconds, so its effects are measured on fewer held-out pairs.
+EXAMPLE_PAIRS = 32
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -20,19 +25,22 @@ class Options(Config):
     """Draw the circuits of a run.
 
     The page is one file that needs no network: the circuit as a graph, what each node does, prompts coloured
-    by activation.
+    by activation. The run "example" comes with the package; its page opens in the browser at once when the
+    command is typed in a terminal.
 
     Example: sparsecircuits view demo/sparse single_double_quote --png quotes.png
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
-    """A run: its folder, or its name in runs/."""
+    """A run: its folder, or its name in runs/; example: the one that comes with the package."""
     circuits: Annotated[Positional[tuple[str, ...]], arg(metavar="[CIRCUIT ...]")] = ()
     """Circuits by name, as they are called in RUN/circuits; none: all."""
     export: Path | None = None
-    """Where to write the page; RUN/index.html if not given."""
+    """Where to write the page; RUN/index.html if not given, for the example example.html here."""
     png: Path | None = None
     """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
+    open: bool = False
+    """Open the page, or the picture, in the browser."""
 
 
 def run(options: Options) -> None:
@@ -46,9 +54,16 @@ def run(options: Options) -> None:
     if options.png is None:
         from sparsecircuits.viz.collect import circuit_page
 
-        path = options.export or run.folder / "index.html"
-        circuit_page(run, circuits, path)
+        bundled = is_example(run.folder)
+        path = options.export or (Path(f"{EXAMPLE}.html") if bundled else run.folder / "index.html")
+        if bundled:
+            title = "Circuits of the bundled example"
+            circuit_page(run, circuits, path, title=title, name=EXAMPLE, effect_pairs=EXAMPLE_PAIRS)
+        else:
+            circuit_page(run, circuits, path)
         print(path)
+        if options.open or (bundled and sys.stdout.isatty()):
+            _open(path)
         return
     from sparsecircuits.tasks import get_task
     from sparsecircuits.viz.collect import circuit_entry
@@ -63,3 +78,11 @@ def run(options: Options) -> None:
     )
     draw_circuit(entry, options.png)
     print(options.png)
+    if options.open:
+        _open(options.png)
+
+
+def _open(path: Path) -> None:
+    sys.stdout.flush()
+    if not webbrowser.open(path.resolve().as_uri()):
+        print("no browser was found; open the file in one", file=sys.stderr)

@@ -1,9 +1,10 @@
 """Layers over our operations: linear maps that go the sparse way where that is faster, and RMSNorm.
 
 :class:`Linear` is an ``nn.Linear`` that may know where its weight is nonzero. The optimizer has it look after
-each projection (:meth:`Linear.find_pattern`), and any later change of the weight makes the knowledge void, so
-that a stale pattern is never used. :class:`SparseLinear` holds the nonzero values alone, for running and
-pruning a finished model (:meth:`~sparsecircuits.model.SparseGPT.to_sparse`); its weights are constants.
+each projection (:meth:`Linear.find_pattern`), and any later change of the weight that torch counts makes the
+knowledge void (writing through ``weight.data`` is not counted; use ``torch.no_grad()``).
+:class:`SparseLinear` holds the nonzero values alone, for running and pruning a finished model
+(:meth:`~sparsecircuits.model.SparseGPT.to_sparse`); its weights are constants.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Seen(NamedTuple):
     pattern: Pattern
     weight: weakref.ref[Tensor]
     version: int
+    memory: int
 
 
 class Linear(nn.Linear):
@@ -45,7 +47,8 @@ class Linear(nn.Linear):
 
     def find_pattern(self) -> None:
         """Learn where the weight is nonzero now; forgotten as soon as the weight is changed."""
-        self._seen = Seen(Pattern.of(self.weight), weakref.ref(self.weight), self.weight._version)
+        pattern, weight = Pattern.of(self.weight), self.weight
+        self._seen = Seen(pattern, weakref.ref(weight), weight._version, weight.data_ptr())
 
     @property
     def pattern(self) -> Pattern | None:
@@ -53,7 +56,8 @@ class Linear(nn.Linear):
         seen = self._seen
         if seen is None or torch.compiler.is_compiling():
             return None
-        return seen.pattern if seen.weight() is self.weight and seen.version == self.weight._version else None
+        now = (seen.weight() is self.weight, self.weight._version, self.weight.data_ptr())
+        return seen.pattern if now == (True, seen.version, seen.memory) else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_seen": None, "_reads": None}  # a copy has a weight of its own

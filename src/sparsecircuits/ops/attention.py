@@ -55,6 +55,8 @@ def attention_weights(q: Tensor, k: Tensor, sink: Tensor | None = None) -> Tenso
 
 def _regular(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> bool:
     """Whether shapes are just as the docstring has them; torch also broadcasts, or says what is wrong."""
+    if q.ndim != 4 or k.ndim != 4:
+        return False
     batch, head, pos, width = q.shape
     keys = (batch, head, k.shape[2], width)
     fits = k.shape == v.shape == keys and 0 < pos <= keys[2] and min(q.shape) > 0

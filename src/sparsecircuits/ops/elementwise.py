@@ -39,7 +39,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def gelu_abs_topk(x: Tensor, k: int) -> Tensor:
-    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim], the same bit for bit, in one pass."""
+    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass, the same value bit for bit."""
     if 1 <= k < x.shape[-1] and native.takes(x):
         return _gelu_abs_topk(x, k)[0]
     return abs_topk(gelu(x), k)

@@ -14,6 +14,9 @@ from torch.autograd.function import FunctionCtx
 
 from sparsecircuits.ops import native
 
+#: torch leaves out rows whose target is -100 unless told another number.
+_NONE_IGNORED = -(2**31)
+
 
 def bigram_cross_entropy(logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor) -> Tensor:
     """Mean cross entropy of ``logits + table[token]``.
@@ -37,6 +40,8 @@ def bigram_cross_entropy(logits: Tensor, target: Tensor, table: Tensor | None, t
 
 def _regular(logits: Tensor, target: Tensor, table: Tensor | None, token: Tensor) -> bool:
     """Whether shapes and types are just as the docstring has them; torch says what is wrong otherwise."""
+    if logits.ndim != 2:
+        return False
     rows, vocab = logits.shape
     ids = all(one.shape == (rows,) and one.dtype == torch.int64 for one in (target, token))
     return ids and rows > 0 and (table is None or table.shape == (vocab, vocab))
@@ -46,7 +51,7 @@ def definition(logits: Tensor, target: Tensor, table: Tensor | None, token: Tens
     """:func:`bigram_cross_entropy` in plain torch."""
     if table is not None:
         logits = logits + F.embedding(token, table)
-    return F.cross_entropy(logits.float(), target)
+    return F.cross_entropy(logits.float(), target, ignore_index=_NONE_IGNORED)
 
 
 @torch.library.custom_op("sparsecircuits::cross_entropy", mutates_args=())
@@ -55,7 +60,7 @@ def _cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """The mean loss, and [rows] the logarithm of each softmax's denominator."""
     rows, vocab = logits.shape
-    for name, ids in (("target", target), ("token", token)):
+    for name, ids in (("target", target), *((("token", token),) if table is not None else ())):
         if int(ids.min()) < 0 or int(ids.max()) >= vocab:
             raise IndexError(f"{name}: needed are ids from 0 to {vocab - 1}")
     loss, lse = logits.new_empty(rows), logits.new_empty(rows)

@@ -69,8 +69,23 @@ def page_document(
     }
 
 
-def circuit_page(run: Run, circuits: Sequence[Circuit], path: str | Path, title: str | None = None) -> None:
+def circuit_page(
+    run: Run,
+    circuits: Sequence[Circuit],
+    path: str | Path,
+    title: str | None = None,
+    name: str | None = None,
+    effect_pairs: int | None = None,
+) -> None:
     """Write the page of some circuits of one run.
+
+    Args:
+        run: a finished run.
+        circuits: which of its circuits.
+        path: the file to write.
+        title: heading of the page; None: of what run the circuits are.
+        name: what the page calls the run; None: the name of its folder.
+        effect_pairs: as in :func:`circuit_entry`.
 
     Raises:
         CheckpointError: a circuit that was cut out of another model.
@@ -81,12 +96,15 @@ def circuit_page(run: Run, circuits: Sequence[Circuit], path: str | Path, title:
     for circuit in circuits:
         if circuit.info.get("model_sha256", found) != found:
             raise CheckpointError(f"{run.folder}: the circuit for {circuit.task} belongs to another model")
+    name = name or run.name
     entries = [
-        circuit_entry(model, tokenizer, circuit, get_task(circuit.task), model_name=run.name)
+        circuit_entry(
+            model, tokenizer, circuit, get_task(circuit.task), model_name=name, effect_pairs=effect_pairs
+        )
         for circuit in circuits
     ]
-    entry = model_entry(model, label=run.name, val_loss=result["val_loss"], tokens=result["tokens"])
-    write_page(page_document(title or f"Circuits of {run.name}", {run.name: entry}, entries), Path(path))
+    entry = model_entry(model, label=name, val_loss=result["val_loss"], tokens=result["tokens"])
+    write_page(page_document(title or f"Circuits of {name}", {name: entry}, entries), Path(path))
 
 
 def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -> dict[str, Any]:
