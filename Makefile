@@ -34,7 +34,7 @@ check: $(INSTALLED) ## Lint, formatting and types; changes nothing
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Installed again whenever what it depends on has changed.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/sparsecircuits/ops/csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@
