@@ -44,7 +44,7 @@ def abs_topk(x: Tensor, k: int) -> Tensor:
     if k >= x.shape[-1]:
         return x
     if native.takes(x, types=_TYPES):
-        return _abs_topk(x, k)[0]
+        return (_abs_topk_now if native.undispatched(x) else _abs_topk)(x, k)[0]
     return definition(x, k)
 
 
@@ -83,8 +83,7 @@ def _kth_largest(size: Tensor, k: int) -> Tensor:
     return torch.topk(size, k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
 
 
-@torch.library.custom_op("sparsecircuits::abs_topk", mutates_args=())
-def _abs_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _abs_topk_now(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The kept entries, and where they are: [rows, ceil(dim / 16)] with a bit for each place."""
     dim = x.shape[-1]
     rows = x.numel() // dim
@@ -96,6 +95,9 @@ def _abs_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     else:
         native.call("abs_topk16", x.contiguous(), y, kept, rows, dim, k, _INFINITY[x.dtype])
     return y, kept
+
+
+_abs_topk = torch.library.custom_op("sparsecircuits::abs_topk", _abs_topk_now, mutates_args=())
 
 
 def _rows(x: Tensor) -> tuple[Tensor, int]:

@@ -11,6 +11,7 @@ cache at a time, and makes it again on the way back.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) 
         [batch, head, pos of q, d_head].
     """
     if native.takes(q, k, v, sink) and _regular(q, k, v, sink):
-        y, _ = _attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), sink)
+        run = _attention_now if native.undispatched(q, k, v) else _attention
+        y, _ = run(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), sink)
         return y.transpose(1, 2)
     return definition(q, k, v, sink)
 
@@ -63,57 +65,45 @@ def _regular(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> bool:
     return fits and (sink is None or sink.shape == (head,))
 
 
-def _side_by_side(x: Tensor) -> Tensor:
-    """[b h t e] as [b t h e], with the heads of one position side by side; copied only if they are not."""
-    x = x.transpose(1, 2)
-    batch, pos, head, width = x.stride()
-    together = width == 1 and head == x.shape[3] and pos >= x.shape[2] * x.shape[3]
-    if together and (len(x) == 1 or batch == x.shape[1] * pos):
-        return x
-    # Not contiguous(): what it takes for contiguous may have any stride in a dimension of one.
-    return x.new_empty(x.shape).copy_(x)
+def _readable(x: Tensor) -> Tensor:
+    """[b t h e], copied if a head's channels do not lie side by side."""
+    return x if x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
 
 
-def _shape(q: Tensor, k: Tensor) -> tuple[int | float, ...]:
+def _call(q: Tensor, k: Tensor, *others: Tensor) -> Any:
+    """Shapes, and where batches, positions and heads of all tensors lie."""
     batch, queries, head, width = q.shape
-    return batch, head, queries, k.shape[1], width, 1 / math.sqrt(width)
+    call = native.attention_call(batch, head, queries, k.shape[1], width, 1 / math.sqrt(width))
+    for which, x in enumerate((q, k, *others)):
+        call.strides(which, *x.stride()[:3])
+    return call
 
 
-def _address(x: Tensor) -> int:
-    return x.data_ptr()
-
-
-@torch.library.custom_op("sparsecircuits::attention", mutates_args=())
-def _attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> tuple[Tensor, Tensor]:
+def _attention_now(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> tuple[Tensor, Tensor]:
     """[b t h e] mix, and [b h t] logarithm of each softmax's denominator."""
-    q, k, v = (_strided(x) for x in (q, k, v))
+    q, k, v = map(_readable, (q, k, v))
     y = q.new_empty(q.shape)
     lse = q.new_empty((q.shape[0], q.shape[2], q.shape[1]))
     sink = None if sink is None else sink.contiguous()
-    steps = (x.stride(1) for x in (q, k, v))
-    native.call("attention_forward", *map(_address, (q, k, v)), sink, y, lse, *_shape(q, k), *steps)
+    native.call("attention_forward", *(x.data_ptr() for x in (q, k, v)), sink, y, lse, _call(q, k, v))
     return y, lse
+
+
+_attention = torch.library.custom_op("sparsecircuits::attention", _attention_now, mutates_args=())
 
 
 @torch.library.custom_op("sparsecircuits::attention_backward", mutates_args=())
 def _attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None, y: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    q, k, v, grad = (_strided(x) for x in (q, k, v, grad))
+    q, k, v, grad = map(_readable, (q, k, v, grad))
     dq, dk, dv = q.new_empty(q.shape), q.new_empty(k.shape), q.new_empty(v.shape)
     dsink = q.new_zeros((q.shape[0], q.shape[2]))
     sink = None if sink is None else sink.contiguous()
-    steps = (x.stride(1) for x in (q, k, v, y, grad))
-    native.call(
-        "attention_backward", *map(_address, (q, k, v)), sink, y, lse, _address(grad),
-        dq, dk, dv, dsink, *_shape(q, k), *steps,
-    )  # fmt: skip
+    addresses = (x.data_ptr() for x in (q, k, v))
+    call = _call(q, k, v, y, grad)
+    native.call("attention_backward", *addresses, sink, y, lse, grad.data_ptr(), dq, dk, dv, dsink, call)
     return dq, dk, dv, dsink.sum(0)
-
-
-def _strided(x: Tensor) -> Tensor:
-    """[b t h e] in a form that the kernel reads (see :func:`_side_by_side`)."""
-    return _side_by_side(x.transpose(1, 2))
 
 
 @_attention.register_fake

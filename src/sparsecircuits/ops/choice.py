@@ -50,8 +50,8 @@ class Costs(Config):
 
 #: Measured with ``sparsecircuits tune-ops`` on two cores with AVX-512.
 DEFAULT = {
-    1: Costs(dense=0.0125, entry=0.057, move=0.36, few_dense=0.10, few_entry=1.0, call=20_000),
-    2: Costs(dense=0.0075, entry=0.03, move=0.2, few_dense=0.07, few_entry=1.0, call=20_000),
+    1: Costs(dense=0.013, entry=0.0275, move=0.3, few_dense=0.11, few_entry=0.95, call=17_500),
+    2: Costs(dense=0.0065, entry=0.014, move=0.145, few_dense=0.058, few_entry=1.9, call=14_800),
 }
 
 

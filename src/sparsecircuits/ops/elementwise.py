@@ -29,29 +29,33 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
     """
     if native.takes(x, weight) and weight.shape == x.shape[-1:] and x.numel() > 0:
         eps = torch.finfo(x.dtype).eps if eps is None else eps
-        return _rms_norm(x, weight, eps)[0]
+        return (_rms_norm_now if native.undispatched(x) else _rms_norm)(x, weight, eps)[0]
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
 def gelu(x: Tensor) -> Tensor:
     """``x`` times the normal distribution's cumulative probability at ``x``, of any shape."""
-    return _gelu(x) if native.takes(x) else F.gelu(x)
+    if native.takes(x):
+        return (_gelu_now if native.undispatched(x) else _gelu)(x)
+    return F.gelu(x)
 
 
 def gelu_abs_topk(x: Tensor, k: int) -> Tensor:
     """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass, the same value bit for bit."""
     if 1 <= k < x.shape[-1] and native.takes(x):
-        return _gelu_abs_topk(x, k)[0]
+        return (_gelu_abs_topk_now if native.undispatched(x) else _gelu_abs_topk)(x, k)[0]
     return abs_topk(gelu(x), k)
 
 
-@torch.library.custom_op("sparsecircuits::rms_norm", mutates_args=())
-def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _rms_norm_now(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The result, and [rows] the factor of each row."""
     x = x.contiguous()
     y, scale = torch.empty_like(x), x.new_empty(x.numel() // x.shape[-1])
     native.call("rms_norm", x, weight.contiguous(), y, scale, len(scale), x.shape[-1], eps)
     return y, scale
+
+
+_rms_norm = torch.library.custom_op("sparsecircuits::rms_norm", _rms_norm_now, mutates_args=())
 
 
 @torch.library.custom_op("sparsecircuits::rms_norm_backward", mutates_args=())
@@ -62,12 +66,14 @@ def _rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -
     return dx, dweight
 
 
-@torch.library.custom_op("sparsecircuits::gelu", mutates_args=())
-def _gelu(x: Tensor) -> Tensor:
+def _gelu_now(x: Tensor) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
     native.call("gelu", x, y, x.numel())
     return y
+
+
+_gelu = torch.library.custom_op("sparsecircuits::gelu", _gelu_now, mutates_args=())
 
 
 @torch.library.custom_op("sparsecircuits::gelu_backward", mutates_args=())
@@ -78,13 +84,15 @@ def _gelu_backward(grad: Tensor, x: Tensor) -> Tensor:
     return dx
 
 
-@torch.library.custom_op("sparsecircuits::gelu_abs_topk", mutates_args=())
-def _gelu_abs_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _gelu_abs_topk_now(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The result, and where it was kept, as in :mod:`sparsecircuits.ops.abs_topk`."""
     x, dim = x.contiguous(), x.shape[-1]
     y, kept = torch.empty_like(x), x.new_empty((x.numel() // dim, -(-dim // 16)), dtype=torch.int16)
     native.call("gelu_topk", x, y, kept, len(kept), dim, k)
     return y, kept
+
+
+_gelu_abs_topk = torch.library.custom_op("sparsecircuits::gelu_abs_topk", _gelu_abs_topk_now, mutates_args=())
 
 
 @torch.library.custom_op("sparsecircuits::gelu_abs_topk_backward", mutates_args=())

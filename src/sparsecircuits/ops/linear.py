@@ -135,7 +135,8 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patte
         )
     if native.takes(x, weight, bias):
         flat = x.reshape(-1, pattern.columns)
-        y = _sparse_linear(flat, weight, bias, *pattern.tensors())
+        run = _sparse_linear_now if native.undispatched(flat, weight) else _sparse_linear
+        y = run(flat, weight, bias, *pattern.tensors())
         return y.view(*x.shape[:-1], pattern.rows)
     return definition(x, weight, bias, pattern)
 
@@ -171,8 +172,7 @@ def _outer_sum(grad: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("sparsecircuits::sparse_linear", mutates_args=())
-def _sparse_linear(
+def _sparse_linear_now(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -194,6 +194,9 @@ def _sparse_linear(
     else:
         native.call("sparse_forward", start, index, values, bias, x, y, tokens, rows, columns)
     return y
+
+
+_sparse_linear = torch.library.custom_op("sparsecircuits::sparse_linear", _sparse_linear_now, mutates_args=())
 
 
 @torch.library.custom_op("sparsecircuits::sparse_linear_backward", mutates_args=())

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from sparsecircuits.errors import ConfigError, near_misses
 
@@ -116,7 +117,17 @@ def takes(*tensors: Tensor | None, types: tuple[torch.dtype, ...] = (torch.float
     return _module() is not None
 
 
-def call(name: str, *arguments: Tensor | float | None) -> Any:
+def undispatched(*tensors: Tensor) -> bool:
+    """Whether a kernel may be called at once: no gradient is recorded, and nothing is traced.
+
+    torch's dispatcher takes longer than a kernel does for one token.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return all(type(tensor) in (Tensor, Parameter) for tensor in tensors)
+
+
+def call(name: str, *arguments: Any) -> Any:
     """Call a kernel: tensors by address (they must be contiguous), None as no address, numbers as they are.
 
     The number of threads, :func:`torch.get_num_threads`, comes last.
@@ -126,14 +137,21 @@ def call(name: str, *arguments: Tensor | float | None) -> Any:
     return getattr(module, name)(*map(_plain, arguments), torch.get_num_threads())
 
 
-def call_single(name: str, *arguments: Tensor | float | None) -> Any:
+def call_single(name: str, *arguments: Any) -> Any:
     """As :func:`call`, for kernels of one thread."""
     module = _module()
     assert module is not None
     return getattr(module, name)(*map(_plain, arguments))
 
 
-def _plain(argument: Tensor | float | None) -> float:
+def attention_call(*shape: float) -> Any:
+    """What the attention kernels need to know of shapes; strides are added to it."""
+    module = _module()
+    assert module is not None
+    return module.AttentionCall(*shape)
+
+
+def _plain(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
         assert argument.device.type == "cpu"

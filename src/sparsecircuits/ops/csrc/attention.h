@@ -1,7 +1,7 @@
 // Causal attention with an optional sink, one head at a time, the pattern never leaving the cache.
 //
-// All of q, k, v, y are [batch, pos, head, d_head] with the head's channels side by side; `ld` is the number
-// of floats from one position to the next. Query t sees keys up to t + keys - queries. Forward keeps each
+// Tensors are [batch, pos, head, d_head] with a head's channels side by side, and otherwise lie as they like
+// (Strides); results have no gaps. Query t sees keys up to t + keys - queries. Forward keeps each
 // query's log of the softmax's denominator (the sink in it), from which backward makes the pattern again.
 #pragma once
 
@@ -16,6 +16,13 @@ namespace {
 struct AttentionShape {
     int batch, head, queries, keys, width;
     float scale;
+};
+
+/// Floats from one batch, position and head to the next.
+struct Strides {
+    long batch, pos, head;
+
+    long at(long b, long h, long t = 0) const { return b * batch + t * pos + h * head; }
 };
 
 constexpr int QUERIES = W == 16 ? 8 : 4;    // queries that share each load of a key
@@ -141,7 +148,7 @@ void softmax(float* s, int np, int count, int first_limit, int whole, float sink
 }
 
 void attention_forward(const float* q, const float* k, const float* v, const float* sink, float* y, float* lse,
-                       AttentionShape shape, long ldq, long ldk, long ldv, int threads) {
+                       AttentionShape shape, Strides sq, Strides sk, Strides sv, int threads) {
     const int e = shape.width, ep = padded(e), np = padded(shape.keys), past = shape.keys - shape.queries;
     const long ldy = long(shape.head) * e;
     parallel(worth(threads, long(shape.batch) * shape.head * shape.queries * shape.keys), [&](int thread, int count) {
@@ -154,17 +161,17 @@ void attention_forward(const float* q, const float* k, const float* v, const flo
         for (long bh = range.begin; bh < range.end; ++bh) {
             const long b = bh / shape.head, h = bh % shape.head;
             if (h + 1 < shape.head) {
-                fetch_rows(k + b * shape.keys * ldk + (h + 1) * e, ldk, shape.keys, e);
-                fetch_rows(v + b * shape.keys * ldv + (h + 1) * e, ldv, shape.keys, e);
-                fetch_rows(q + b * shape.queries * ldq + (h + 1) * e, ldq, shape.queries, e);
+                fetch_rows(k + sk.at(b, h + 1), sk.pos, shape.keys, e);
+                fetch_rows(v + sv.at(b, h + 1), sv.pos, shape.keys, e);
+                fetch_rows(q + sq.at(b, h + 1), sq.pos, shape.queries, e);
             }
-            copy_rows(k + b * shape.keys * ldk + h * e, ldk, shape.keys, e, ep, 1.f, rows);
+            copy_rows(k + sk.at(b, h), sk.pos, shape.keys, e, ep, 1.f, rows);
             turn_rows(rows, shape.keys, ep, e, np, turned);
-            copy_rows(v + b * shape.keys * ldv + h * e, ldv, shape.keys, e, ep, 1.f, rows);
+            copy_rows(v + sv.at(b, h), sv.pos, shape.keys, e, ep, 1.f, rows);
             for (int t = 0; t < shape.queries; t += QUERIES) {
                 const int there = shape.queries - t < QUERIES ? shape.queries - t : QUERIES;
                 const int limit = t + past + there;
-                copy_rows(q + (b * shape.queries + t) * ldq + h * e, ldq, there, e, ep, shape.scale, query);
+                copy_rows(q + sq.at(b, h, t), sq.pos, there, e, ep, shape.scale, query);
                 products(query, there, ep, turned, np, e, limit, s);
                 softmax(s, np, there, t + past + 1, padded(limit), sink ? sink[h] : -INFINITY, inverse,
                         lse + bh * shape.queries + t);
@@ -208,7 +215,8 @@ void sum_over_queries(const float* m, int np, const float* rows, int ep, int que
 /// Gradients: dq, dk, dv as [batch, pos, head, d_head] without gaps; dsink [batch, head], to be summed.
 void attention_backward(const float* q, const float* k, const float* v, const float* sink, const float* y,
                         const float* lse, const float* dy, float* dq, float* dk, float* dv, float* dsink,
-                        AttentionShape shape, long ldq, long ldk, long ldv, long ldy, long lddy, int threads) {
+                        AttentionShape shape, Strides sq, Strides sk, Strides sv, Strides sy, Strides sdy,
+                        int threads) {
     const int e = shape.width, ep = padded(e), np = padded(shape.keys), nq = shape.queries;
     const int past = shape.keys - nq;
     const long ld = long(shape.head) * e;
@@ -228,18 +236,18 @@ void attention_backward(const float* q, const float* k, const float* v, const fl
         for (long bh = range.begin; bh < range.end; ++bh) {
             const long b = bh / shape.head, h = bh % shape.head;
             if (h + 1 < shape.head) {
-                fetch_rows(k + b * shape.keys * ldk + (h + 1) * e, ldk, shape.keys, e);
-                fetch_rows(v + b * shape.keys * ldv + (h + 1) * e, ldv, shape.keys, e);
-                fetch_rows(q + b * nq * ldq + (h + 1) * e, ldq, nq, e);
-                fetch_rows(y + b * nq * ldy + (h + 1) * e, ldy, nq, e);
-                fetch_rows(dy + b * nq * lddy + (h + 1) * e, lddy, nq, e);
+                fetch_rows(k + sk.at(b, h + 1), sk.pos, shape.keys, e);
+                fetch_rows(v + sv.at(b, h + 1), sv.pos, shape.keys, e);
+                fetch_rows(q + sq.at(b, h + 1), sq.pos, nq, e);
+                fetch_rows(y + sy.at(b, h + 1), sy.pos, nq, e);
+                fetch_rows(dy + sdy.at(b, h + 1), sdy.pos, nq, e);
             }
-            copy_rows(v + b * shape.keys * ldv + h * e, ldv, shape.keys, e, ep, 1.f, rows);
+            copy_rows(v + sv.at(b, h), sv.pos, shape.keys, e, ep, 1.f, rows);
             turn_rows(rows, shape.keys, ep, e, np, v_turned);
-            copy_rows(k + b * shape.keys * ldk + h * e, ldk, shape.keys, e, ep, 1.f, rows);
+            copy_rows(k + sk.at(b, h), sk.pos, shape.keys, e, ep, 1.f, rows);
             turn_rows(rows, shape.keys, ep, e, np, k_turned);
-            copy_rows(q + b * nq * ldq + h * e, ldq, nq, e, ep, shape.scale, query);
-            copy_rows(dy + b * nq * lddy + h * e, lddy, nq, e, ep, 1.f, grad);
+            copy_rows(q + sq.at(b, h), sq.pos, nq, e, ep, shape.scale, query);
+            copy_rows(dy + sdy.at(b, h), sdy.pos, nq, e, ep, 1.f, grad);
             float to_sink = 0.f;
             for (int t = 0; t < nq; t += QUERIES) {
                 const int there = nq - t < QUERIES ? nq - t : QUERIES;
@@ -253,7 +261,7 @@ void attention_backward(const float* q, const float* k, const float* v, const fl
                 for (int r = 0; r < there; ++r) {
                     const int own = t + past + r + 1, last = (own - 1) / W * W;
                     l[r] = lse[bh * nq + t + r];
-                    dot[r] = inner(grad + long(t + r) * ep, y + (b * nq + t + r) * ldy + h * e, e);
+                    dot[r] = inner(grad + long(t + r) * ep, y + sy.at(b, h, t + r), e);
                     float* pr = p + long(r) * np;
                     float* sr = s + long(r) * np;
                     for (int j = 0; j < last; j += W) {

@@ -12,17 +12,19 @@
 
 namespace {
 
+Strides strides(const long* s) { return {s[0], s[1], s[2]}; }
+
 void forward(const float* q, const float* k, const float* v, const float* sink, float* y, float* lse,
-             AttentionCall c, int threads) {
-    attention_forward(q, k, v, sink, y, lse, {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, c.ldq, c.ldk,
-                      c.ldv, threads);
+             const AttentionCall& c, int threads) {
+    attention_forward(q, k, v, sink, y, lse, {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, strides(c.q),
+                      strides(c.k), strides(c.v), threads);
 }
 
 void backward(const float* q, const float* k, const float* v, const float* sink, const float* y, const float* lse,
-              const float* dy, float* dq, float* dk, float* dv, float* dsink, AttentionCall c, int threads) {
+              const float* dy, float* dq, float* dk, float* dv, float* dsink, const AttentionCall& c, int threads) {
     attention_backward(q, k, v, sink, y, lse, dy, dq, dk, dv, dsink,
-                       {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, c.ldq, c.ldk, c.ldv, c.ldy, c.lddy,
-                       threads);
+                       {c.batch, c.head, c.queries, c.keys, c.width, c.scale}, strides(c.q), strides(c.k),
+                       strides(c.v), strides(c.y), strides(c.dy), threads);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 struct AttentionCall {
     int batch, head, queries, keys, width;
     float scale;
-    long ldq, ldk, ldv, ldy, lddy;
+    long q[3], k[3], v[3], y[3], dy[3];  // strides of batch, position, head
 };
 
 struct Kernels {
@@ -26,9 +26,9 @@ struct Kernels {
     void (*sparse_few)(const int32_t*, const int32_t*, const int32_t*, const float*, const float*, const float*,
                        float*, long, int, int);
     void (*attention_forward)(const float*, const float*, const float*, const float*, float*, float*,
-                              AttentionCall, int);
+                              const AttentionCall&, int);
     void (*attention_backward)(const float*, const float*, const float*, const float*, const float*, const float*,
-                               const float*, float*, float*, float*, float*, AttentionCall, int);
+                               const float*, float*, float*, float*, float*, const AttentionCall&, int);
     void (*cross_entropy)(const float*, const float*, const int64_t*, const int64_t*, float*, float*, long, int,
                           int);
     void (*cross_entropy_grad)(const float*, const float*, const int64_t*, const int64_t*, const float*, float,

@@ -108,21 +108,25 @@ NB_MODULE(_native, m) {
         use->sparse_few(at<int32_t>(column_start), at<int32_t>(column_index), at<int32_t>(order), at<float>(value),
                         at<float>(bias), at<float>(x), at<float>(y), tokens, m, n);
     }, Free());
-    m.def("attention_forward", [](Address q, Address k, Address v, Address sink, Address y, Address lse, int batch,
-                                  int head, int queries, int keys, int width, float scale, long ldq, long ldk,
-                                  long ldv, int threads) {
+    nb::class_<AttentionCall>(m, "AttentionCall")
+        .def("__init__", [](AttentionCall* c, int batch, int head, int queries, int keys, int width, float scale) {
+            new (c) AttentionCall{batch, head, queries, keys, width, scale, {}, {}, {}, {}, {}};
+        })
+        .def("strides", [](AttentionCall& c, int which, long batch, long pos, long head) {
+            long* to[] = {c.q, c.k, c.v, c.y, c.dy};
+            to[which][0] = batch, to[which][1] = pos, to[which][2] = head;
+        });
+    m.def("attention_forward", [](Address q, Address k, Address v, Address sink, Address y, Address lse,
+                                  const AttentionCall& call, int threads) {
         use->attention_forward(at<float>(q), at<float>(k), at<float>(v), at<float>(sink), at<float>(y),
-                               at<float>(lse),
-                               {batch, head, queries, keys, width, scale, ldq, ldk, ldv, 0, 0}, threads);
+                               at<float>(lse), call, threads);
     }, Free());
     m.def("attention_backward", [](Address q, Address k, Address v, Address sink, Address y, Address lse, Address dy,
-                                   Address dq, Address dk, Address dv, Address dsink, int batch, int head,
-                                   int queries, int keys, int width, float scale, long ldq, long ldk, long ldv,
-                                   long ldy, long lddy, int threads) {
+                                   Address dq, Address dk, Address dv, Address dsink, const AttentionCall& call,
+                                   int threads) {
         use->attention_backward(at<float>(q), at<float>(k), at<float>(v), at<float>(sink), at<float>(y),
                                 at<float>(lse), at<float>(dy), at<float>(dq), at<float>(dk), at<float>(dv),
-                                at<float>(dsink),
-                                {batch, head, queries, keys, width, scale, ldq, ldk, ldv, ldy, lddy}, threads);
+                                at<float>(dsink), call, threads);
     }, Free());
     m.def("cross_entropy", [](Address logits, Address table, Address token, Address target, Address loss,
                               Address lse, long rows, int vocab, int threads) {

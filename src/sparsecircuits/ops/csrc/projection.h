@@ -62,28 +62,14 @@ struct Entries {
     }
 };
 
-/// The k-th largest (k from 1) of keys[0 .. n); reorders them.
+/// A threshold that the k largest of keys[0 .. n) reach, and besides them only what is equal to the k-th. There
+/// must be room for 15 more.
 int32_t kth_largest(int32_t* keys, long n, long k) {
-    long left = 0, right = n - 1;
-    k -= 1;
-    while (left < right) {
-        const int32_t a = keys[left], b = keys[(left + right) / 2], c = keys[right];
-        const int32_t pivot = a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
-        long i = left, j = right;
-        while (i <= j) {
-            while (keys[i] > pivot) ++i;
-            while (keys[j] < pivot) --j;
-            if (i <= j) {
-                const int32_t t = keys[i];
-                keys[i++] = keys[j];
-                keys[j--] = t;
-            }
-        }
-        if (k <= j) right = j;
-        else if (k >= i) left = i;
-        else return pivot;
-    }
-    return keys[k];
+    const long whole = (n + 15) / 16 * 16;
+    for (long i = n; i < whole; ++i) keys[i] = -1;
+    Search search;
+    search.guess = keys[n / 2] > 0 ? keys[n / 2] : 1;
+    return search.find(keys, whole, int(n), int(k)).key;
 }
 
 /// A neuron's own threshold: its `floor`-th largest key, and how many of those equal to it are among them.
@@ -152,7 +138,7 @@ void bracket(const Projection& p, int32_t& low, int32_t& high) {
     count = count < 1024 ? 1024 : count > 8192 ? 8192 : count;
     low = 0, high = ABOVE_ALL;
     if (n < 2 * count) return;
-    int32_t* sample = static_cast<int32_t*>(std::malloc(count * sizeof(int32_t)));
+    int32_t* sample = static_cast<int32_t*>(std::malloc((count + 16) * sizeof(int32_t)));
     uint64_t state = 0x9e3779b97f4a7c15ull;
     const long step = n / count;
     for (long i = 0; i < count; ++i) {  // one place, chosen by a hash, from each of `count` equal stretches
@@ -287,14 +273,18 @@ Found project_within(const Projection& p, int32_t low, int32_t high) {
         const Entries& list = lists[t];
         rest.key.reserve(list.key.size);
         rest.place.reserve(list.key.size);
+        if (!any_short) {
+            std::memcpy(rest.key.data + rest.key.size, list.key.data, list.key.size * sizeof(int32_t));
+            std::memcpy(rest.place.data + rest.place.size, list.place.data, list.key.size * sizeof(int32_t));
+            rest.key.size = rest.place.size += list.key.size;
+            continue;
+        }
         for (long e = 0; e < list.key.size; ++e) {
             const int32_t key = list.key.data[e], place = list.place.data[e];
-            if (any_short) {
-                const long neuron = p.neuron_of(place);
-                const Own& mine = own[neuron];
-                if (above[neuron] < floor && key >= mine.key &&
-                    (key > mine.key || taken[neuron]++ < mine.room)) continue;
-            }
+            const long neuron = p.neuron_of(place);
+            const Own& mine = own[neuron];
+            if (above[neuron] < floor && key >= mine.key &&
+                (key > mine.key || taken[neuron]++ < mine.room)) continue;
             rest.key.data[rest.key.size++] = key;
             rest.place.data[rest.place.size++] = place;
         }
@@ -306,7 +296,7 @@ Found project_within(const Projection& p, int32_t low, int32_t high) {
     if (found == Found::here) {
         int32_t threshold = high;
         if (want > rest_above) {
-            int32_t* keys = static_cast<int32_t*>(std::malloc(rest.key.size * sizeof(int32_t)));
+            int32_t* keys = static_cast<int32_t*>(std::malloc((rest.key.size + 16) * sizeof(int32_t)));
             std::memcpy(keys, rest.key.data, rest.key.size * sizeof(int32_t));
             threshold = kth_largest(keys, rest.key.size, want - rest_above);
             std::free(keys);
