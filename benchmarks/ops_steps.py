@@ -221,6 +221,7 @@ def growth(shape: Shape, densities: list[float], judged: bool, effort: Effort) -
         effort: of each density.
     """
     model, large = SparseGPT(shape.config), torch.ones(LARGE)
+    other = large.clone()  # written before, so that a copy into it costs no page faults
     steps: dict[float, list[float]] = {}
     floors: dict[str, list[float]] = {}
     shapes: list[Shape] = []
@@ -230,7 +231,8 @@ def growth(shape: Shape, densities: list[float], judged: bool, effort: Effort) -
         sparsify(model, density, at.floor)
         sides = {"step": run.side}
         if density == densities[-1]:
-            sides |= {"products": dense_products(model, shape), "bytes": Side(large.clone)}
+            copy_large = Side(lambda: other.copy_(large))
+            sides |= {"products": dense_products(model, shape), "bytes": copy_large}
         times = time_sides(sides, effort)
         steps[density], shapes = times.pop("step"), [*shapes, at]
         floors |= times
