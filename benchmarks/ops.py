@@ -181,17 +181,18 @@ class Setting(NamedTuple):
         """For people."""
         return ops_timing.suffix(*self).removeprefix(", ")
 
-    def tasks(self, plan: Plan) -> list[Task]:
-        """What is measured under it."""
-        return [task for task in tasks(plan) if not (self.default_malloc and task.once)]
+    def tasks(self, plan: Plan, only: str = "") -> list[Task]:
+        """What is measured under it, of the tasks whose name begins with ``only``."""
+        chosen = [task for task in tasks(plan) if task.name.startswith(only)]
+        return [task for task in chosen if not (self.default_malloc and task.once)]
 
 
-def measure(setting: Setting, plan: Plan) -> None:
+def measure(setting: Setting, plan: Plan, only: str = "") -> None:
     """Run every task, and print what each found as one line of JSON, or that its sides disagree."""
     torch.set_num_threads(setting.threads)
     if not setting.default_malloc and not keep_freed_memory():
         print("freed memory cannot be kept here (no glibc): figures will be lower", file=sys.stderr)
-    for task in setting.tasks(plan):
+    for task in setting.tasks(plan, only):
         torch.manual_seed(0)
         try:
             found = task.run()
@@ -220,11 +221,11 @@ def settings() -> list[Setting]:
     return [Setting(1), *([Setting(2)] if cores > 1 else []), Setting(1, default_malloc=True)]
 
 
-def measure_all(plan: Plan, flags: list[str], progress: Progress) -> Found:
+def measure_all(plan: Plan, flags: list[str], progress: Progress, only: str = "") -> Found:
     """Run a process for each setting, one after the other."""
     found = Found([], [], [], [])
     weights = {
-        setting: [task.seconds / setting.threads**0.6 for task in setting.tasks(plan)]
+        setting: [task.seconds / setting.threads**0.6 for task in setting.tasks(plan, only)]
         for setting in settings()
     }
     bar = progress.add("measuring", total=round(10 * sum(map(sum, weights.values()))))
@@ -290,25 +291,41 @@ def _commit() -> str:
     ).stdout.strip()
 
 
+def merged(before: dict[str, Any], now: dict[str, Any], only: str) -> dict[str, Any]:
+    """``before`` with the figures that ``now`` has too replaced, and a note of which were measured later."""
+    result = dict(before)
+    for part in ("figures", "measurements"):
+        keys = ("name", "threads", "default_malloc")
+        newer = {tuple(row.get(key) for key in keys): row for row in now[part]}
+        result[part] = [newer.get(tuple(row.get(key) for key in keys), row) for row in before[part]]
+    result["growth"] = now["growth"] or before["growth"]
+    later = {"command": f"{now['command']} --only {only}", "commit": now["commit"]}
+    result["measured_later"] = [*before.get("measured_later", []), later]
+    return result
+
+
 def main() -> int:
     """Measure and write, or one part of it; 1 where something went wrong, with what was found written."""
     options = _arguments()
     plan = QUICK if options.quick else FULL
     if options.measure:
-        measure(Setting(options.threads, options.default_malloc), plan)
+        measure(Setting(options.threads, options.default_malloc), plan, options.only)
         return 0
     folder: Path = options.out
     result_file, page = folder / "results" / "ops.json", DOCS / "performance.md"
     failed: list[str] = []
     if not options.docs:
         with Progress() as progress:
-            found = measure_all(plan, ["--quick"] if options.quick else [], progress)
+            flags = [*(["--quick"] if options.quick else []), "--only", options.only]
+            found = measure_all(plan, flags, progress, options.only)
         failed = found.failed
         result = {"command": COMMAND, "commit": _commit(), "machine": machine(), **found._asdict()}
+        if options.only:
+            result = merged(json.loads(result_file.read_text()), result, options.only)
         for path in (result_file, folder / "images" / "step_time.png"):
             path.parent.mkdir(parents=True, exist_ok=True)
         result_file.write_text(json.dumps(result, indent=2) + "\n")
-        ops_report.draw_growth(found.growth, folder / "images" / "step_time.png")
+        ops_report.draw_growth(result["growth"], folder / "images" / "step_time.png")
     result = json.loads(result_file.read_text())
     filled = ops_report.fill(page.read_text(), ops_report.tables(result))
     (folder / page.name).write_text(filled)
@@ -323,6 +340,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny shapes, written to runs/bench-quick")
     parser.add_argument("--docs", action="store_true", help="measure nothing, fill in performance.md anew")
     parser.add_argument("--out", type=Path, help="folder for results/, images/ and performance.md (docs)")
+    parser.add_argument("--only", default="", help="measure tasks of this name anew, keep the other figures")
     inner = parser.add_argument_group("one process alone, which prints JSON")
     inner.add_argument("--measure", action="store_true")
     inner.add_argument("--threads", type=int, default=1)

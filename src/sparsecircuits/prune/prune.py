@@ -8,9 +8,10 @@ The steps, each in its own file:
    everything) is given up and started again with a gentler or a harder penalty and the steps left
    (``optimise``);
 4. nodes ranked by τ, the smallest prefix within the target found by bisection (others added where
-   it takes more than were kept), then cleaned up (``discretise``): a circuit must hold on the
-   selection pairs and on those of the validation split, which has other templates and names;
-5. of several circuits, one for each penalty, the one with the fewest edges is taken;
+   it takes more than were kept, and a second mask run with a gentler penalty tried), then cleaned
+   up (``discretise``): a circuit must hold on the selection pairs and on those of the validation
+   split, which has other templates and names;
+5. of several circuits the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
 
@@ -41,6 +42,8 @@ from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logit
 Watch = Callable[[str, int, int, float], None]
 #: So many selection pairs are enough for a first look at a circuit, and for estimates.
 CHUNK = 64
+#: Where a mask run has turned off nodes that are needed, another begins with its penalty divided by this.
+GENTLER = 4
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
 
@@ -141,6 +144,8 @@ class _Candidate:
     edges: int
     validation_loss: float
     penalty: float
+    grown: bool
+    """Whether more nodes were needed than the mask run had kept."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -176,7 +181,7 @@ class _Pruner:
                 f"{self.task.name}: the full model's own loss is {full.loss:.3f}, above the target "
                 f"{self.config.target}; it cannot be pruned to it"
             )
-        found = [c for penalty in self.config.penalties if (c := self._candidate(penalty)) is not None]
+        found = [c for penalty in self.config.penalties for c in self._candidates(penalty)]
         if not found:
             raise PruneError(f"{self.task.name}: no set of nodes reaches the target {self.config.target}")
         held = [c for c in found if c.validation_loss <= self.config.target]
@@ -186,6 +191,14 @@ class _Pruner:
     @property
     def _held(self) -> Calibration:
         return Calibration(self.scale, 0.0)
+
+    def _candidates(self, penalty: float) -> list[_Candidate]:
+        """The circuit that a penalty leads to, and a second one where its mask run turned off too much."""
+        first = self._candidate(penalty)
+        if first is None or not first.grown:
+            return [] if first is None else [first]
+        second = self._candidate(first.penalty / GENTLER)
+        return [first] if second is None else [first, second]
 
     def _candidate(self, penalty: float) -> _Candidate | None:
         """Steps 3 to 5 for one penalty."""
@@ -198,11 +211,12 @@ class _Pruner:
             nodes = self._enough(kept, target)
         if nodes is None:
             return None
+        grown = not nodes <= frozenset(kept)
         if self.config.cleanup:
             self.budget = self.spent["evaluations"] + self.config.evaluations
             nodes = clean_up(nodes, self._worth, self._within_budget, target)
         validation = self._loss(nodes, self.pairs.validation)
-        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
+        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty, grown)
 
     def _enough(self, kept: list[Node], target: float) -> frozenset[Node] | None:
         """The fewest of the kept nodes that hold the target, or all of them and as few others as it takes."""
