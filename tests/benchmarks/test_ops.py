@@ -221,3 +221,16 @@ def test_plot(tmp_path: Path):
     ops_report.draw_growth(points, path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 20_000
+
+
+def test_a_later_measurement_replaces_its_own_rows_and_says_so():
+    def result(value: float, names: tuple[str, ...], commit: str) -> dict[str, Any]:
+        figures = [{"name": name, "value": value, "goal": None, "sense": "max"} for name in names]
+        return {
+            "command": "make bench", "commit": commit, "figures": figures, "measurements": [], "growth": []
+        }  # fmt: skip
+
+    merged = ops.merged(result(1.0, ("a", "b"), "old"), result(2.0, ("b",), "new"), "b")
+    assert [(row["name"], row["value"]) for row in merged["figures"]] == [("a", 1.0), ("b", 2.0)]
+    assert merged["commit"] == "old"
+    assert merged["measured_later"] == [{"command": "make bench --only b", "commit": "new"}]

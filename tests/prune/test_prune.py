@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ from sparsecircuits.prune import (
     prune,
     score,
 )
+from sparsecircuits.prune.optimise import MaskRun, optimise_masks
 from sparsecircuits.tasks.pairs import Task, TextPair
 from sparsecircuits.tasks.score import Calibration
 from tests.prune import planted
@@ -135,6 +137,30 @@ def test_a_failed_mask_run_is_tried_again_with_another_penalty(tokenizer: Tokeni
         used = found.circuit.info["penalty"]
         assert used < penalty if gentler else used > penalty
         assert found.circuit.nodes == planted.ATTENTION_CIRCUIT
+
+
+def test_a_mask_run_that_turned_off_too_much_is_followed_by_a_gentler_one(
+    tokenizer: Tokenizer, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    """The first run keeps one node that is of no use; the second, at a quarter of the penalty, is real."""
+    penalties = []
+
+    def first_too_hard(*arguments: object, penalty: float, **others: object) -> MaskRun:
+        penalties.append(penalty)
+        run = optimise_masks(*arguments, penalty=penalty, **others)  # type: ignore[arg-type]
+        if len(penalties) > 1:
+            return run
+        tau = torch.full_like(run.tau, -1.0)
+        tau[-1] = 1.0
+        return run._replace(tau=tau, kept=1)
+
+    monkeypatch.setattr(
+        importlib.import_module("sparsecircuits.prune.prune"), "optimise_masks", first_too_hard
+    )
+    model = planted.attention_model(tokenizer)
+    found = prune(model, planted.STRING_CLOSING, tokenizer, tokens, SETTINGS)
+    assert penalties == [SETTINGS.penalties[0], SETTINGS.penalties[0] / 4]
+    assert found.circuit.nodes == planted.ATTENTION_CIRCUIT
 
 
 def test_same_seed_same_circuit_in_another_process_too(

@@ -7,8 +7,8 @@ The steps, each in its own file:
 3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
    everything) is given up and started again with a gentler or a harder penalty and the steps left
    (``optimise``);
-4. nodes ranked by τ, the smallest prefix within the target found by bisection (others added where
-   it takes more than were kept, and a second mask run with a gentler penalty tried), then cleaned
+4. nodes ranked by τ, the smallest prefix within the target found by bisection (where more are needed
+   than were kept, a second mask run with a gentler penalty, and then others added), then cleaned
    up (``discretise``): a circuit must hold on the selection pairs and on those of the validation
    split, which has other templates and names;
 5. of several circuits the one with the fewest edges is taken;
@@ -144,8 +144,6 @@ class _Candidate:
     edges: int
     validation_loss: float
     penalty: float
-    grown: bool
-    """Whether more nodes were needed than the mask run had kept."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -181,7 +179,7 @@ class _Pruner:
                 f"{self.task.name}: the full model's own loss is {full.loss:.3f}, above the target "
                 f"{self.config.target}; it cannot be pruned to it"
             )
-        found = [c for penalty in self.config.penalties for c in self._candidates(penalty)]
+        found = [c for penalty in self.config.penalties if (c := self._found(penalty)) is not None]
         if not found:
             raise PruneError(f"{self.task.name}: no set of nodes reaches the target {self.config.target}")
         held = [c for c in found if c.validation_loss <= self.config.target]
@@ -192,31 +190,28 @@ class _Pruner:
     def _held(self) -> Calibration:
         return Calibration(self.scale, 0.0)
 
-    def _candidates(self, penalty: float) -> list[_Candidate]:
-        """The circuit that a penalty leads to, and a second one where its mask run turned off too much."""
-        first = self._candidate(penalty)
-        if first is None or not first.grown:
-            return [] if first is None else [first]
-        second = self._candidate(first.penalty / GENTLER)
-        return [first] if second is None else [first, second]
+    def _found(self, penalty: float) -> _Candidate | None:
+        """The circuit that a penalty leads to, or a gentler one where its mask run turned off too much."""
+        return self._candidate(penalty, may_grow=False) or self._candidate(penalty / GENTLER, may_grow=True)
 
-    def _candidate(self, penalty: float) -> _Candidate | None:
+    def _candidate(self, penalty: float, *, may_grow: bool) -> _Candidate | None:
         """Steps 3 to 5 for one penalty."""
         run, penalty = self._mask_run(penalty)
         kept = ranking(self.nodes, run.tau)[: run.kept]
         target = self.config.target
-        nodes = self._enough(kept, target)
+        nodes = self._enough(kept, target) if may_grow else bisect_size(kept, self._reaches, target)
+        if nodes is None and not may_grow:
+            return None
         if nodes is None:  # even the whole model misses it on the validation pairs
             self.chosen_on = (self.pairs.selection,)
             nodes = self._enough(kept, target)
         if nodes is None:
             return None
-        grown = not nodes <= frozenset(kept)
         if self.config.cleanup:
             self.budget = self.spent["evaluations"] + self.config.evaluations
             nodes = clean_up(nodes, self._worth, self._within_budget, target)
         validation = self._loss(nodes, self.pairs.validation)
-        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty, grown)
+        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
     def _enough(self, kept: list[Node], target: float) -> frozenset[Node] | None:
         """The fewest of the kept nodes that hold the target, or all of them and as few others as it takes."""
