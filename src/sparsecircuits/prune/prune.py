@@ -191,20 +191,20 @@ class _Pruner:
         return Calibration(self.scale, 0.0)
 
     def _found(self, penalty: float) -> _Candidate | None:
-        """The circuit that a penalty leads to, or a gentler one where its mask run turned off too much."""
-        return self._candidate(penalty, may_grow=False) or self._candidate(penalty / GENTLER, may_grow=True)
-
-    def _candidate(self, penalty: float, *, may_grow: bool) -> _Candidate | None:
-        """Steps 3 to 5 for one penalty."""
-        run, penalty = self._mask_run(penalty)
-        kept = ranking(self.nodes, run.tau)[: run.kept]
-        target = self.config.target
-        nodes = self._enough(kept, target) if may_grow else bisect_size(kept, self._reaches, target)
-        if nodes is None and not may_grow:
-            return None
+        """Steps 3 to 5 for one penalty; a gentler one, and then other nodes, where too much was turned off."""
+        first, penalty = self._mask_run(penalty)
+        kept = ranking(self.nodes, first.tau)[: first.kept]
+        nodes, target = bisect_size(kept, self._reaches, self.config.target), self.config.target
+        if nodes is None:
+            gentler, less = self._mask_run(penalty / GENTLER)
+            more = ranking(self.nodes, gentler.tau)[: gentler.kept]
+            nodes = bisect_size(more, self._reaches, target)
+            penalty = penalty if nodes is None else less
+        if nodes is None:
+            nodes = self._grown(kept, target)
         if nodes is None:  # even the whole model misses it on the validation pairs
             self.chosen_on = (self.pairs.selection,)
-            nodes = self._enough(kept, target)
+            nodes = bisect_size(kept, self._reaches, target) or self._grown(kept, target)
         if nodes is None:
             return None
         if self.config.cleanup:
@@ -213,10 +213,9 @@ class _Pruner:
         validation = self._loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
-    def _enough(self, kept: list[Node], target: float) -> frozenset[Node] | None:
-        """The fewest of the kept nodes that hold the target, or all of them and as few others as it takes."""
-        nodes = bisect_size(kept, self._reaches, target)
-        return grow(frozenset(kept), self._worth, self._reaches, target) if nodes is None else nodes
+    def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
+        """The kept nodes and as few others as it takes."""
+        return grow(frozenset(kept), self._worth, self._reaches, target)
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
         """A mask run; one that fails half-way is given up and started again with the steps left."""
