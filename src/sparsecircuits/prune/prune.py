@@ -191,7 +191,7 @@ class _Pruner:
         return Calibration(self.scale, 0.0)
 
     def _found(self, penalty: float) -> _Candidate | None:
-        """Steps 3 to 5 for one penalty; a gentler one, and then other nodes, where too much was turned off."""
+        """Steps 3 to 5 for one penalty; a gentler one, then other nodes, where too much was turned off."""
         first, penalty = self._mask_run(penalty)
         kept = ranking(self.nodes, first.tau)[: first.kept]
         nodes, target = bisect_size(kept, self._reaches, self.config.target), self.config.target
