@@ -68,12 +68,12 @@ class RunPruner:
             self._means = pretraining_means(
                 self.model, tokens, count=self.config.mean_tokens, seed=self.config.seed
             )
-        steps = 0
+        steps, planned = 0, self.config.steps * len(self.config.penalties)
 
         def count(stage: str, done: int, of: int, loss: float) -> None:
             nonlocal steps
             steps += stage == "masks"
-            watch(steps, loss)
+            watch(min(steps, planned), loss)  # a second mask run is not planned for
 
         found = prune(
             self.model, get_task(task), self.tokenizer, tokens, self.config, means=self._means, watch=count
