@@ -43,6 +43,17 @@ class Opened:
         assert {request.partition("#")[0] for request in self.requests} == {self.url}
         assert self.complaints == []
 
+    def wait_for_nodes(self, where: str, count: int) -> None:
+        """Wait until so many nodes are drawn inside ``where``: a page follows its address some time later.
+
+        Raises:
+            playwright.sync_api.TimeoutError: it has not after half a minute.
+        """
+        self.page.wait_for_function(
+            "([where, count]) => document.querySelectorAll(`${where} [data-node]`).length === count",
+            arg=[where, count],
+        )
+
 
 @pytest.fixture
 def open_page(chromium: Any, tmp_path: Path) -> Iterator[Any]:

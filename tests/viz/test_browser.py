@@ -67,11 +67,11 @@ def test_unknown_address_falls_back(open_page, fragment):
 def test_chooser_and_table_change_the_circuit(open_page):
     opened = open_page(demo_document())
     opened.page.locator("#task").select_option(label="for while")
-    assert opened.page.locator("[data-node]").count() == 22
+    opened.wait_for_nodes("#graph", 22)
     opened.page.locator(".segments a", has_text="dense twin").click()
-    assert opened.page.locator("svg.compact [data-node]").count() == 110
+    opened.wait_for_nodes("#graph svg.compact", 110)
     opened.page.locator(".tasks a", has_text="13 / 9").click()
-    assert opened.page.locator("[data-node]").count() == 13
+    opened.wait_for_nodes("#graph", 13)
     opened.assert_quiet()
 
 
@@ -142,5 +142,5 @@ def test_empty_and_lone_circuits(open_page):
     opened = open_page(document)
     assert opened.page.locator("[data-node]").count() == 1
     opened.page.evaluate("location.hash = '#sparse/empty'")
-    opened.page.wait_for_function("document.querySelectorAll('[data-node]').length === 0")
+    opened.wait_for_nodes("#graph", 0)
     opened.assert_quiet()
