@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsecircuits.tasks import TASKS
+from sparsecircuits.tasks import STORY_TASKS, TASKS, get_task
 from sparsecircuits.train import load_run
 
 
@@ -26,12 +26,38 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
     for row in report["tasks"]:
         assert set(row) >= {"loss", "raw_loss", "accuracy", "scale", "done", "fits", "note"}
         assert row["done"] == (row["loss"] <= 0.15 and row["accuracy"] >= 0.95)
+        assert list(row["splits"]) == ["train", "validation", "heldout"]
+        assert row["loss"] == row["splits"]["heldout"]["loss"]
+        assert row["gap"] == pytest.approx(row["loss"] - row["splits"]["train"]["loss"])
+    assert [row["name"] for row in report["variants"]] == [
+        "single_double_quote:distractor",
+        "single_double_quote:unmatched",
+        "bracket_counting:distractor",
+        "bracket_counting:long",
+        "set_or_string:distractor",
+    ]
+    run = load_run(trained)
+    for row in (*(row["splits"]["heldout"] for row in report["tasks"]), *report["variants"]):
+        which = row["pairs"]
+        pairs = get_task(which["task"]).pairs(
+            run.tokenizer(),
+            which["split"],
+            which["count"],
+            seed=which["seed"],
+            max_tokens=which["max_tokens"],
+        )
+        assert pairs.hash == which["sha256"]
+
+
+def test_the_other_suite(call, trained: Path) -> None:
+    report = call("eval", trained, "--suite", "stories", "--pairs", "8", "--json").json
+    assert [row["name"] for row in report["tasks"]] == list(STORY_TASKS)
 
 
 def test_the_table(call, trained: Path) -> None:
     done = call("eval", trained, "--task", "else_elif", "var_swap", "--pairs", "32")
     lines = [line.split() for line in done.out.splitlines() if line.strip()]
-    assert lines[1] == ["task", "loss", "raw", "loss", "accuracy", "done"]
+    assert " ".join(lines[1]) == "task train validation held out raw loss accuracy gap done"
     assert [line[0] for line in lines[3:5]] == ["else_elif", "var_swap"]
     assert [line[-1] for line in lines[3:5]] == ["yes", "no"]
     assert lines[-1] == ["1", "of", "2", "tasks", "done"]

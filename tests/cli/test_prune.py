@@ -27,7 +27,7 @@ QUICK = (
 FOUND, MISSED, CANNOT, UNFIT = "string_closing", "unlearnt_validation", "coin", "single_double_quote"
 
 
-def _coin(rng: random.Random, split: str) -> TextPair:
+def _coin(rng: random.Random, split: str, room: int) -> TextPair:
     """Nothing in the prompt tells what follows."""
     pair = planted.STRING_CLOSING.texts(split, 1, seed=rng.randrange(1000))[0]  # type: ignore[arg-type]
     ends = pair.left_answer, pair.right_answer

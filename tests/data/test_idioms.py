@@ -15,12 +15,10 @@ from sparsecircuits.data.idioms import endless_idioms, idiom_document
 from sparsecircuits.data.idioms.names import (
     ADJECTIVES,
     CLASSES,
-    FIELDS,
     LETTERS,
     NOUNS,
     READ_FILES,
     SPLITS,
-    SWAPPED,
     VERBS,
     WRITE_FILES,
     compile_template,
@@ -28,7 +26,7 @@ from sparsecircuits.data.idioms.names import (
 )
 from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
 
-POOLS = (NOUNS, VERBS, LETTERS, SWAPPED, FIELDS, ADJECTIVES, CLASSES, READ_FILES, WRITE_FILES)
+POOLS = (NOUNS, VERBS, LETTERS, ADJECTIVES, CLASSES, READ_FILES, WRITE_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +55,16 @@ def test_every_document_is_python(documents: list[str]):
 
 def test_documents_are_short_and_end_their_last_line(documents: list[str], tokenizer: Tokenizer):
     lengths = sorted(map(len, tokenizer.encode_batch(documents)))
-    assert 40 <= lengths[len(lengths) // 2] <= 90
+    assert 50 <= lengths[len(lengths) // 2] <= 110
     assert all(text.endswith("\n") for text in documents)
 
 
 def test_documents_reuse_their_nouns(documents: list[str]):
-    """At most five nouns a document: with 30 to choose from, looking back pays."""
+    """At most five nouns a document, but in swaps and classes: with 30 to choose from, looking back pays."""
     nouns = set(words(NOUNS))
     for text in documents[:500]:
+        text = re.sub(r"(\w+), (\w+) = \2, \1\n", "", text)
+        text = re.sub(r"class \w+:\n[^\n]*\n( +self\.\w+ = \w+\n)+", "", text)
         assert len(nouns & set(re.findall(r"[a-z]+", text))) <= 5
 
 
@@ -102,7 +102,7 @@ def test_the_deciding_tokens_are_single(tokenizer: Tokenizer, token: str):
         r"with open\(.\w+\.\w+.\) as", r"= open\(.\w+\.\w+.\)\n", r"if \w+ == ", r"\n +\w+ = ",
         r"== True:", r"= True\n", r" \{\w+:", r" \[\w+,", r"in enumerate\(", r"in range\(", r"while True:",
         r"return True\n", r'\(f"\w+ \w+ \{', r"= \w+ if \w+ else ", r"\nif \w+:", r"else:\n", r"elif ",
-        r"=None, \w+=None\):", r"def \w+\(\w+, \w+, \w+", r"(\w), (\w) = \2, \1\n", r"self\.(\w+) = \1\n",
+        r"=None, \w+=None\):", r"def \w+\(\w+, \w+, \w+", r"(\w+), (\w+) = \2, \1\n", r"self\.(\w+) = \1\n",
         r"open\(.\w+\.\w+., .r", r"open\(.\w+\.\w+., .w", r"for [^\n]*: # \w+\n", r"[^:\n] # \w+\n",
     ],
 )  # fmt: skip

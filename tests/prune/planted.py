@@ -69,19 +69,19 @@ def _word(rng: random.Random) -> str:
     return "".join(rng.choice(string.ascii_lowercase) for _ in range(3))
 
 
-def _string_closing(rng: random.Random, split: Split) -> TextPair:
+def _string_closing(rng: random.Random, split: Split, room: int) -> TextPair:
     word = _word(rng)
     return TextPair(f"f('{word}", f'f("{word}', "')\n", '")\n', "f(<<'|\">>$w")
 
 
-def _last_quote(rng: random.Random, split: Split) -> TextPair:
+def _last_quote(rng: random.Random, split: Split, room: int) -> TextPair:
     word = _word(rng)
     return TextPair(f"{word}('", f'{word}("', "')\n", '")\n', "$w(<<'|\">>")
 
 
-def _unlearnt_validation(rng: random.Random, split: Split) -> TextPair:
+def _unlearnt_validation(rng: random.Random, split: Split, room: int) -> TextPair:
     """As string closing, but the validation split asks the opposite of what the model does."""
-    pair = _string_closing(rng, split)
+    pair = _string_closing(rng, split, room)
     if split == "validation":
         pair = TextPair(pair.left, pair.right, pair.right_answer, pair.left_answer, pair.template)
     return pair

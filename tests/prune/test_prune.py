@@ -230,14 +230,14 @@ def test_splits_have_their_sizes_and_train_is_apart_from_selection(tokenizer: To
 
 def test_a_task_that_does_not_fit_the_tokenizer_shows_its_tokens(tokenizer: Tokenizer, tokens: np.ndarray):
     pair = TextPair("f('a", 'f("a', ")\n", ")\n", "t")
-    same = Task("same", "both answers begin alike", "contrast", lambda rng, split: pair)
+    same = Task("same", "both answers begin alike", "contrast", lambda rng, split, room: pair)
     with pytest.raises(TaskError, match="same token"):
         prune(planted.attention_model(tokenizer), same, tokenizer, tokens, SETTINGS)
 
 
 def test_prompts_beyond_the_context_are_an_error_of_the_task(tokenizer: Tokenizer, tokens: np.ndarray):
     pair = TextPair("f('" + 20 * "a", 'f("' + 20 * "a", "')\n", '")\n', "t")
-    long = Task("long", "24 tokens, but n_ctx is 16", "contrast", lambda rng, split: pair)
+    long = Task("long", "24 tokens, but n_ctx is 16", "contrast", lambda rng, split, room: pair)
     with pytest.raises(TaskError, match="above 16"):
         prune(planted.attention_model(tokenizer), long, tokenizer, tokens, SETTINGS)
 

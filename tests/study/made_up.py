@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecircuits.study.demo import summarise
-from sparsecircuits.tasks.evaluate import TaskScore
+from sparsecircuits.tasks.evaluate import Measured, PairSet, TaskScore
 from sparsecircuits.train import Run, RunConfig
 
 #: Planned, in this order; "unable" is a task that the model cannot do.
@@ -15,7 +15,9 @@ NAMES = ("needed", "spare", "missed", "failed")
 
 
 def score(task: str, loss: float = 0.05, accuracy: float = 0.99) -> TaskScore:
-    return TaskScore(task, loss=loss, raw_loss=2 * loss, accuracy=accuracy, scale=1.0)
+    which = PairSet(task=task, split="heldout", seed=0, first=0, count=9, max_tokens=64, sha256="0")
+    measured = Measured(loss=loss, raw_loss=2 * loss, accuracy=accuracy, pairs=which)
+    return TaskScore(task=task, scale=1.0, fitted_on=which, splits={"heldout": measured})
 
 
 def entry(

@@ -90,7 +90,7 @@ def test_necessary_is_chance_raw_and_refitted(accuracy: float, refitted: float, 
 # End to end.
 
 
-def _coin(rng: random.Random, split: str) -> TextPair:
+def _coin(rng: random.Random, split: str, room: int) -> TextPair:
     """Nothing in the prompt tells what follows."""
     pair = planted.STRING_CLOSING.texts(split, 1, seed=rng.randrange(1000))[0]  # type: ignore[arg-type]
     ends = pair.left_answer, pair.right_answer

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.evaluate import TaskScore, evaluate_task
+from sparsecircuits.tasks.evaluate import Measured, PairSet, TaskScore, evaluate_task
 from sparsecircuits.tasks.pairs import Task, TextPair
 from tests.prune import planted
 
@@ -38,16 +38,35 @@ def test_one_side_right_is_a_coin_toss():
     assert not found.done
 
 
+def test_every_split_is_measured_and_says_on_which_pairs():
+    tokenizer = planted.byte_tokenizer()
+    task = planted.STRING_CLOSING
+    found = evaluate_task(planted.attention_model(tokenizer), task, tokenizer, pairs=8, train_pairs=4)
+    assert list(found.splits) == ["train", "validation", "heldout"]
+    for split, measured in found.splits.items():
+        assert measured.pairs.split == split
+        assert measured.pairs.count == 8
+        assert measured.pairs.first == (4 if split == "train" else 0)
+    drawn = task.pairs(tokenizer, "train", 12, max_tokens=16)
+    assert found.fitted_on.sha256 == drawn.rows(slice(4)).hash
+    assert found.splits["train"].pairs.sha256 == drawn.rows(slice(4, None)).hash
+    assert found.gap == found.splits["heldout"].loss - found.splits["train"].loss
+    assert TaskScore.from_dict(found.to_dict()) == found
+
+
 @pytest.mark.parametrize(
     ("loss", "accuracy", "done"), [(0.15, 0.95, True), (0.1501, 1.0, False), (0.01, 0.949, False)]
 )
 def test_done_needs_both(loss: float, accuracy: float, done: bool):
-    assert TaskScore("t", loss, 9.0, accuracy, 1.0).done is done
+    which = PairSet(task="t", split="heldout", seed=0, first=0, count=9, max_tokens=64, sha256="0")
+    measured = Measured(loss=loss, raw_loss=9.0, accuracy=accuracy, pairs=which)
+    found = TaskScore(task="t", scale=1.0, fitted_on=which, splits={"heldout": measured})
+    assert (found.done, found.gap) == (done, None)
 
 
 def test_prompts_longer_than_the_context_are_the_tasks_error():
     tokenizer = planted.byte_tokenizer()
     pair = TextPair("f('" + 20 * "a", 'f("' + 20 * "a", "')\n", '")\n', "t")
-    long = Task("long", "24 tokens, but n_ctx is 16", "contrast", lambda rng, split: pair)
+    long = Task("long", "24 tokens, but n_ctx is 16", "contrast", lambda rng, split, room: pair)
     with pytest.raises(TaskError, match="above 16"):
         evaluate_task(planted.attention_model(tokenizer), long, tokenizer)

@@ -16,7 +16,7 @@ QUOTES = TextPair("show('name", 'show("name', "')\n", '")\n', "quotes")
 
 def fixed(*texts: TextPair, form: Form = "contrast", same_last: bool = True) -> Task:
     """A task that draws from the given pairs."""
-    return Task("toy", "a toy", form, lambda rng, split: rng.choice(texts), same_last)
+    return Task("toy", "a toy", form, lambda rng, split, room: rng.choice(texts), same_last)
 
 
 def test_rows_are_left_then_right(tokenizer: Tokenizer):
@@ -49,7 +49,7 @@ def test_shorter_prompts_are_padded_on_the_right(tokenizer: Tokenizer):
 
 
 def test_same_seed_same_hash(tokenizer: Tokenizer):
-    def generate(rng: random.Random, split: str) -> TextPair:
+    def generate(rng: random.Random, split: str, room: int) -> TextPair:
         name = rng.choice(("item", "data", "line", "word"))
         return TextPair(f"show('{name}", f'show("{name}', "')\n", '")\n', "t")
 
@@ -63,7 +63,7 @@ def test_same_seed_same_hash(tokenizer: Tokenizer):
 
 @pytest.mark.parametrize("index", [[4, 1], slice(1, 5, 3), torch.tensor([1, 4])])
 def test_rows_of_a_subset(tokenizer: Tokenizer, index):
-    def generate(rng: random.Random, split: str) -> TextPair:
+    def generate(rng: random.Random, split: str, room: int) -> TextPair:
         name = rng.choice(("item", "data", "line", "word"))
         return TextPair(f"show('{name}", f'show("{name}', "')\n", '")\n', name)
 
@@ -110,10 +110,26 @@ def test_the_error_shows_the_tokens_of_both_sides(tokenizer: Tokenizer):
     assert """right 'show' '("' 'name' => '")\\n'""" in message
 
 
-def test_a_template_that_never_fits_is_an_error_though_others_do(tokenizer: Tokenizer):
-    misfit = TextPair("show('name item", 'show("name', "')\n", '")\n', "the odd one")
-    with pytest.raises(TaskError, match="none of the template 'the odd one'"):
-        fixed(QUOTES, misfit).pairs(tokenizer, "train", 40)
+NEVER = [TextPair("show('name item", 'show("name', "')\n", '")\n', f"odd {i}") for i in range(2)]
+
+
+def test_a_template_that_never_fits_is_left_out_and_named(tokenizer: Tokenizer):
+    pairs = fixed(QUOTES, NEVER[0]).pairs(tokenizer, "train", 40)
+    assert pairs.texts == (QUOTES,) * 40
+    assert pairs.left_out == ("odd 0",)
+    assert pairs.rows([0]).left_out == ("odd 0",)
+    assert fixed(QUOTES).pairs(tokenizer, "train", 40).left_out == ()
+
+
+def test_most_templates_never_fit(tokenizer: Tokenizer):
+    with pytest.raises(TaskError, match=r"40 of 40 pairs fit .*none of the template 'odd \d':\n.* 4 and 3"):
+        fixed(QUOTES, *NEVER).pairs(tokenizer, "train", 40)
+
+
+def test_what_can_never_fit_is_shown_rather_than_a_length(tokenizer: Tokenizer):
+    texts = TextPair("show('name item item", 'show("name item', "')\n", '")\n', "t")
+    with pytest.raises(TaskError, match="the prompts have 5 and 4 tokens"):
+        fixed(texts).pairs(tokenizer, "train", 1, max_tokens=3)
 
 
 def test_too_long_for_the_context(tokenizer: Tokenizer):

@@ -7,7 +7,8 @@ import pytest
 from sparsecircuits.data.idioms.names import NOUNS
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.template import BLOCKS, Templates, behind, fill, template_task
+from sparsecircuits.tasks.surroundings import Surroundings, Templates, fill
+from sparsecircuits.tasks.template import BLOCKS, OPENERS, behind, crossed, template_task
 
 EVERYWHERE = ("train", "validation", "heldout")
 WORDS = {"train": ("cat",), "validation": ("dog",), "heldout": ("cow",)}
@@ -18,7 +19,8 @@ def make(**changes):
         "answer": "<<'|\">>)\n",
         "templates": dict.fromkeys(EVERYWHERE, ("print(<<'|\">>$a",)),
         "slots": {"a": WORDS},
-        "context_counts": (0,),
+        "surroundings": None,
+        "min_tokens": 1,
     } | changes
     return template_task("quotes", "how was it opened?", **options)
 
@@ -30,13 +32,14 @@ def test_the_marks_are_the_only_difference():
     assert pair.template == "print(<<'|\">>$a"
 
 
-def test_context_stands_in_front_of_both_sides_with_other_words():
-    slots = {"a": {"train": ("cat", "hen"), "validation": ("dog",), "heldout": ("cow",)}}
-    task = make(slots=slots, contexts=dict.fromkeys(EVERYWHERE, ("$a = 1\n",)), context_counts=(2,))
-    for pair in task.texts("train", 20):
-        quoted = pair.left.split("'")[1]
-        other = {"cat": "hen", "hen": "cat"}[quoted]
-        assert pair.left == f"{other} = 1\n{other} = 1\nprint('{quoted}"
+def test_lines_stand_in_front_of_both_sides_with_other_words():
+    slots = {"a": {"train": ("cat", "hen", "owl", "fox"), "validation": ("dog",), "heldout": ("cow",)}}
+    lines = Surroundings(dict.fromkeys(EVERYWHERE, ("$a = 1\n",)))
+    for pair in make(slots=slots, surroundings=lines).texts("train", 20):
+        *front, last = pair.left.splitlines()
+        quoted = last.removeprefix("print('")
+        assert len(front) % 2 == 1  # train has 1, 3, 5, ... lines
+        assert {line.removesuffix(" = 1") for line in front} <= {"cat", "hen", "owl", "fox"} - {quoted}
         assert pair.right == pair.left.replace("'", '"')
 
 
@@ -60,8 +63,8 @@ def test_users_task_resolves_to_tokens(tokenizer: Tokenizer):
         ({"templates": dict.fromkeys(EVERYWHERE, ("<<a|b>>$b",))}, "unknown slot $b"),
         ({"slots": {"a": WORDS, "b": WORDS}, "answer": "<<$a|$b>>"}, "needs 2 different words"),
         (
-            {"contexts": {"train": ("$a\n",)}, "context_counts": (1,)},
-            "no contexts for the split 'validation'",
+            {"surroundings": Surroundings(dict.fromkeys(EVERYWHERE, ("$a = $q\n",)))},
+            "unknown slot $q in '$a = $q\\n'",
         ),
     ],
 )
@@ -73,6 +76,26 @@ def test_mistakes_are_named_at_construction(changes: dict, words: str):
 
 def test_fill():
     assert fill("$a = $b$a", {"a": "x", "b": "y"}) == "x = yx"
+
+
+def test_crossed_gives_every_split_every_statement_and_opener_but_no_combination_twice():
+    statements = tuple(f"{letter} <<1|2>>" for letter in "pqrs")
+    dealt = crossed(statements)
+    assert {split: len(dealt[split]) for split in EVERYWHERE} == {"train": 16, "validation": 8, "heldout": 8}
+    assert len({text for split in EVERYWHERE for text in dealt[split]}) == 4 * len(OPENERS) == 32
+    for split in EVERYWHERE:
+        assert {text[-9] for text in dealt[split]} == set("pqrs")
+        assert {text[:-9] for text in dealt[split]} == set(OPENERS)
+
+
+def test_crossed_indents_every_line_of_a_statement():
+    dealt = crossed(("p\n<<1|2>>",) * 4, openers=("", "if $a:\n    "))
+    assert set(dealt["train"]) == {"p\n<<1|2>>", "if $a:\n    p\n    <<1|2>>"}
+
+
+def test_too_few_statements_to_cross():
+    with pytest.raises(TaskError, match="3 statements to cross with openers; at least four"):
+        crossed(("a", "b", "c"))
 
 
 def test_behind_puts_the_prompt_after_every_surrounding():

@@ -68,7 +68,7 @@ def model(ids: dict[str, int]) -> SparseGPT:
 def task() -> Task:
     """``xx`` is followed by a, ``yx`` by b."""
 
-    def generate(rng: random.Random, split: str) -> TextPair:
+    def generate(rng: random.Random, split: str, room: int) -> TextPair:
         return TextPair("xx", "yx", "a", "b", "<<x|y>>x")
 
     return Task("ab", "a after x, b after y", "contrast", generate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -20,21 +20,33 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     Column("name", "task"),
-    Column("loss", "loss", ".3f"),
+    Column("splits.train.loss", "train", ".3f"),
+    Column("splits.validation.loss", "validation", ".3f"),
+    Column("loss", "held out", ".3f"),
     Column("raw_loss", "raw loss", ".3f"),
     Column("accuracy", "accuracy", ".1%"),
+    Column("gap", "gap", "+.3f"),
     Column("done", "done"),
+    Column("note", "note"),
+)
+
+VARIANT_COLUMNS = (
+    Column("name", "variant"),
+    Column("loss", "held out", ".3f"),
+    Column("raw_loss", "raw loss", ".3f"),
+    Column("accuracy", "accuracy", ".1%"),
     Column("note", "note"),
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Config):
-    """Measure a model: validation loss, and loss and accuracy on every task.
+    """Measure a model: validation loss, and loss and accuracy on every task, its splits and its variants.
 
-    Losses of tasks are means over held-out prompts in nats, after one positive scale on the logits that is
-    fitted on training prompts ("loss") and without it ("raw loss"). A task is done at a loss of at most
-    0.15 and an accuracy of at least 95%.
+    Losses of tasks are means over prompts in nats, after one positive scale on the logits that is fitted on
+    other training prompts; "raw loss" is the held-out loss without it. A task is done at a held-out loss of
+    at most 0.15 and an accuracy of at least 95%; "gap" is the held-out loss minus the train loss. A variant,
+    TASK:VARIANT, asks the same in surroundings where the paper predicts failures, with the scale of its task.
 
     Example: sparsecircuits eval demo/sparse
     """
@@ -42,9 +54,11 @@ class Options(Config):
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run: its folder, or its name in runs/; example: the one that comes with the package."""
     task: tuple[str, ...] = ()
-    """Only these tasks."""
+    """Only these tasks, without their variants."""
+    suite: Literal["python", "stories"] = "python"
+    """Which collection of tasks: the paper's twenty, or questions about plain English."""
     pairs: int = 512
-    """Held-out prompt pairs of each task."""
+    """Prompt pairs of each task and split."""
     seed: int = 0
     """Chooses the prompts."""
     json: bool = False
@@ -53,11 +67,11 @@ class Options(Config):
 
 def run(options: Options) -> None:
     """Measure and print."""
-    from sparsecircuits.tasks import TASKS, get_task
+    from sparsecircuits.tasks import SUITES, get_task
 
     if options.pairs < 1:
         raise ConfigError(f"--pairs is {options.pairs}; it must be at least 1")
-    names = [get_task(name).name for name in options.task] or list(TASKS)
+    names = [get_task(name).name for name in options.task] or list(SUITES[options.suite])
     run = open_run(options.run)
     model = run.model()
     with Progress() as progress:
@@ -65,10 +79,14 @@ def run(options: Options) -> None:
         val_loss, measured = _val_loss(run, model)
         bar.update(1, loss=val_loss)
         bar = progress.add("tasks", total=len(names))
-        rows = []
+        rows: list[dict[str, Any]] = []
+        variants: list[dict[str, Any]] = []
         for done, name in enumerate(names):
             bar.update(done)
-            rows.append(task_row(run, model, name, options.pairs, options.seed))
+            row = task_row(run, model, name, options.pairs, options.seed)
+            rows.append(row)
+            if not options.task and row["fits"]:
+                variants += variant_rows(run, model, row, options.pairs, options.seed)
         bar.update(len(names))
     result = run.result() or {}
     report = {
@@ -78,6 +96,7 @@ def run(options: Options) -> None:
         "density": result.get("density"),
         "tokens": result.get("tokens"),
         "tasks": rows,
+        "variants": variants,
     }
     if options.json:
         print_json(report)
@@ -85,6 +104,8 @@ def run(options: Options) -> None:
     note = "" if measured else " (as training stored it: the corpus is not here)"
     print(f"{run.folder}: validation loss {val_loss:.4f} nats/token{note}, density {report['density']:.4f}")
     print_table(rows, with_notes(COLUMNS, rows))
+    if variants:
+        print_table(variants, with_notes(VARIANT_COLUMNS, variants))
     print(f"{sum(row['done'] for row in rows)} of {len(rows)} tasks done")
 
 
@@ -93,13 +114,35 @@ def task_row(run: Run, model: SparseGPT, name: str, pairs: int = 512, seed: int 
     from sparsecircuits.tasks import get_task
     from sparsecircuits.tasks.evaluate import evaluate_task
 
-    row: dict[str, Any] = {"name": name, "loss": None, "raw_loss": None, "accuracy": None, "scale": None}
+    keys = ("loss", "raw_loss", "accuracy", "scale", "gap")
+    row: dict[str, Any] = {"name": name, **dict.fromkeys(keys)}
     try:
         score = evaluate_task(model, get_task(name), run.tokenizer(), pairs=pairs, seed=seed)
     except TaskError as error:
         return {**row, "done": False, "fits": False, "note": brief(error), "error": str(error)}
-    figures = {key: getattr(score, key) for key in ("loss", "raw_loss", "accuracy", "scale")}
-    return {**row, **figures, "done": score.done, "fits": True, "note": None}
+    figures = {key: getattr(score, key) for key in keys}
+    prompts = {"fitted_on": score.fitted_on.to_dict(), "splits": score.to_dict()["splits"]}
+    return {**row, **figures, **prompts, "done": score.done, "fits": True, "note": None}
+
+
+def variant_rows(
+    run: Run, model: SparseGPT, row: dict[str, Any], pairs: int = 512, seed: int = 0
+) -> list[dict[str, Any]]:
+    """The variants of the task of ``row``, measured on held-out pairs with its scale."""
+    from sparsecircuits.tasks import get_task, variants_of
+    from sparsecircuits.tasks.evaluate import evaluate_variant
+
+    rows: list[dict[str, Any]] = []
+    for variant in variants_of(get_task(row["name"])):
+        name = {"name": variant.name}
+        try:
+            found = evaluate_variant(model, variant, run.tokenizer(), row["scale"], pairs=pairs, seed=seed)
+        except TaskError as error:
+            nothing = dict.fromkeys(("loss", "raw_loss", "accuracy", "pairs"))
+            rows.append({**name, **nothing, "note": brief(error)})
+        else:
+            rows.append({**name, **found.to_dict(), "note": None})
+    return rows
 
 
 def with_notes(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> list[Column]:

@@ -1,7 +1,8 @@
 """Text to batches: named sources, a tokenizer, token shards, batches as a pure function of (seed, step).
 
-Read in this order: :mod:`sources` (where text is from), :mod:`idioms` (the text that is made up),
-:mod:`mix` (shares and splits), :mod:`tokenizer`, :mod:`shards` (the corpus on disk), :mod:`batches`.
+Read in this order: :mod:`sources` (where text is from), :mod:`idioms` and :mod:`stories` (the texts that
+are made up), :mod:`mix` (shares and splits), :mod:`tokenizer`, :mod:`shards` (the corpus on disk),
+:mod:`batches`.
 
 >>> from sparsecircuits.data import DataConfig, batch, build_corpus
 >>> corpus = build_corpus(DataConfig(), "runs/corpus").require_context(64)     # doctest: +SKIP

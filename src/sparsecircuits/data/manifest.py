@@ -23,8 +23,8 @@ class DataConfig(Config):
     """What a corpus is made of."""
 
     mix: dict[str, float] = dataclasses.field(default_factory=lambda: {"idioms": 0.95, "stdlib": 0.05})
-    """Source to share of characters; only ratios matter. Sources: idioms, stdlib, a folder of .py and
-    .txt files, a .jsonl, .py or .txt file. More real code than a tenth hurts at small scale."""
+    """Source to share of characters; only ratios matter. Sources: idioms, stories, stdlib, a folder
+    of .py and .txt files, a .jsonl, .py or .txt file. More real code than a tenth hurts at small scale."""
     vocab_size: int = 2048
     """Entries of the tokenizer, <|endoftext|> included (Gao et al. 2025: 2048); at least 257."""
     train_tokens: int = 1_500_000
@@ -36,7 +36,7 @@ class DataConfig(Config):
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with encoder.json and vocab.bpe, to use; None trains one."""
     seed: int = 0
-    """Chooses the idioms, and the order of files."""
+    """Chooses the idioms and stories, and the order of files."""
 
     def validate(self) -> None:
         """Refuse an empty mix, weights that are not above 0, and sizes below their minimum."""

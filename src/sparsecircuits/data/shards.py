@@ -135,11 +135,16 @@ def build_corpus(config: DataConfig, folder: str | Path, progress: Progress | No
 
 
 def fingerprint(config: DataConfig) -> str:
-    """Sixteen hex digits that change when the program comes to make up other idioms from the same seed."""
-    if "idioms" not in config.mix:
+    """Sixteen hex digits that change when the program comes to make up other texts from the same seed."""
+    made = [source for source in sources.ENDLESS_SOURCES if source in config.mix]
+    if not made:
         return ""
-    first = itertools.islice(sources.read_source("idioms", config.seed), 16)
-    return hashlib.sha256("\0".join(document.text for document in first).encode()).hexdigest()[:16]
+    first = [
+        document.text
+        for source in made
+        for document in itertools.islice(sources.read_source(source, config.seed), 16)
+    ]
+    return hashlib.sha256("\0".join(first).encode()).hexdigest()[:16]
 
 
 class _Shard:

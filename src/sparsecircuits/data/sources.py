@@ -2,6 +2,7 @@
 
 ====================  =========================================================================
 ``idioms``            small Python files of simple, repetitive idioms, made up without end
+``stories``           simple stories in plain English, made up without end
 ``stdlib``            the source code of the running interpreter's standard library
 a folder              every ``.py`` and ``.txt`` file below it (hidden and cache folders left out)
 a ``.jsonl`` file     one JSON object a line; the text is its field ``text``
@@ -31,7 +32,9 @@ from typing import BinaryIO
 
 from sparsecircuits.errors import DataError, near_misses
 
-MADE_SOURCES = ("idioms", "stdlib")
+ENDLESS_SOURCES = ("idioms", "stories")
+"""Made up by the program, from the seed alone."""
+MADE_SOURCES = (*ENDLESS_SOURCES, "stdlib")
 TEXT_SUFFIXES = (".py", ".txt")
 DOCUMENT_CHARS = 8_192
 """A longer text is cut into several documents: shares and splits are only as fine as documents are."""
@@ -85,9 +88,9 @@ def read_source(spec: str, seed: int, report: SourceReport | None = None) -> Ite
     """The documents of a source: a pure function of the source's content and ``seed``.
 
     Args:
-        spec: ``idioms`` (never ends), ``stdlib``, or a path (see the table on top). A folder that
-            bears the name of a made source is given as ``./idioms``.
-        seed: chooses the idioms, and the order of files.
+        spec: ``idioms``, ``stories`` (these never end), ``stdlib``, or a path (see the table on top). A
+            folder that bears the name of a made source is given as ``./idioms``.
+        seed: chooses the idioms and stories, and the order of files.
         report: filled with what is skipped.
 
     Raises:
@@ -116,6 +119,10 @@ def _open_source(spec: str, seed: int, report: SourceReport) -> Iterator[Documen
         from sparsecircuits.data.idioms import endless_idioms
 
         return (Document(text, "idioms") for text in endless_idioms(seed))
+    if spec == "stories":
+        from sparsecircuits.data.stories import endless_stories
+
+        return (Document(text, "stories") for text in endless_stories(seed))
     if spec == "stdlib":
         return _read_stdlib(seed, report)
     path = Path(spec)

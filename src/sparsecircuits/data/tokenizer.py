@@ -23,7 +23,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -35,6 +35,29 @@ END_OF_TEXT = "<|endoftext|>"
 SPLIT_PATTERN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SMALLEST_VOCABULARY = 257
 """256 bytes and ``<|endoftext|>``."""
+
+
+class TextTokenizer(Protocol):
+    """What a task needs of a tokenizer: ours and :class:`~sparsecircuits.data.foreign.ForeignTokenizer` do.
+
+    Attributes:
+        vocab_size: one more than the largest id.
+        eot_id: the id of the token that every prompt begins with.
+    """
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def eot_id(self) -> int: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without any added."""
+        ...
+
+    def text(self, id: int) -> str:
+        """What a token adds to a text, the space in front of a word included."""
+        ...
 
 
 class Tokenizer:

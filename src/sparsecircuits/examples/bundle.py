@@ -44,7 +44,8 @@ stored sparse. `sparsecircuits view example` draws the circuits; every command t
 
 | | |
 |---|---|
-| command | `sparsecircuits demo --seed {seed}`, its run `sparse` (sparsecircuits {version}, torch {torch}) |
+| commands | `sparsecircuits train sparse --preset demo`, on one thread, and `prune sparse` |
+| versions | sparsecircuits {version}, torch {torch} |
 | preset | `demo`; all settings are in [run.json](run.json), those of each pruning in its `circuit.json` |
 | seed | {seed} |
 | training text | 95% made-up idioms, 5% Python's standard library; {tokens:,} tokens seen |

@@ -26,8 +26,8 @@ import numpy as np
 from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
-from sparsecircuits.data.tokenizer import Tokenizer
-from sparsecircuits.errors import PruneError
+from sparsecircuits.data.tokenizer import TextTokenizer
+from sparsecircuits.errors import PruneError, TaskError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
@@ -58,17 +58,24 @@ class Splits:
     heldout: TokenPairs
 
     @classmethod
-    def draw(cls, task: Task, tokenizer: Tokenizer, config: PruneConfig, n_ctx: int) -> Splits:
-        """Draw all four; train and selection come from the same split, one after the other."""
+    def draw(cls, task: Task, tokenizer: TextTokenizer, config: PruneConfig, n_ctx: int) -> Splits:
+        """Draw all four; train and selection come from the same split, one after the other.
+
+        A fixed list may have fewer pairs than are asked for: then both get their share of it.
+        """
 
         def pairs(split: Split, count: int) -> TokenPairs:
             longest = min(config.max_tokens, n_ctx)
             return task.pairs(tokenizer, split, count, seed=config.seed, max_tokens=longest)
 
-        both = pairs("train", config.train_pairs + config.selection_pairs)
+        wanted = config.train_pairs + config.selection_pairs
+        both = pairs("train", wanted)
+        if len(both) < 2:
+            raise TaskError(f"task {task.name}: a single pair for the split 'train'; at least two are needed")
+        cut = max(1, len(both) * config.train_pairs // wanted)
         return cls(
-            train=both.rows(slice(config.train_pairs)),
-            selection=both.rows(slice(config.train_pairs, None)),
+            train=both.rows(slice(cut)),
+            selection=both.rows(slice(cut, None)),
             validation=pairs("validation", config.validation_pairs),
             heldout=pairs("heldout", config.heldout_pairs),
         )
@@ -104,7 +111,7 @@ class PruneResult:
 def prune(
     model: SparseGPT,
     task: Task,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     tokens: np.ndarray,
     config: PruneConfig | None = None,
     *,

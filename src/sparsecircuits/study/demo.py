@@ -223,7 +223,7 @@ def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskS
     """Every task's score, from the run's folder if it was measured before."""
     path = folder / SCORES
     if path.is_file():
-        scores = [TaskScore(**score) for score in json.loads(path.read_text())]
+        scores = [TaskScore.from_dict(score) for score in json.loads(path.read_text())]
         report(len(scores), None, None)
         return scores
     run = load_run(folder)
@@ -232,7 +232,7 @@ def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskS
     for task in TASKS.values():
         scores.append(evaluate_task(model, task, tokenizer, pairs=pairs, seed=seed))
         report(len(scores), scores[-1].loss, None)
-    rows = [dataclasses.asdict(score) for score in scores]
+    rows = [score.to_dict() for score in scores]
     write_atomic(path, (json.dumps(rows, indent=2) + "\n").encode())
     return scores
 

@@ -23,24 +23,34 @@ from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import TaskError, near_misses
 from sparsecircuits.tasks import brackets, conditions, copying, files, functions, loops, strings, variables
 from sparsecircuits.tasks.loss import correct, task_loss
-from sparsecircuits.tasks.overlap import overlapping, without_overlap
+from sparsecircuits.tasks.overlap import found_in, prompts_of, without_overlap
 from sparsecircuits.tasks.pairs import Form, Task, TextPair, TokenPairs
+from sparsecircuits.tasks.stories import STORY_TASKS
+from sparsecircuits.tasks.surroundings import Surroundings
 from sparsecircuits.tasks.template import template_task
+from sparsecircuits.tasks.variants import VARIANTS, variants_of
 
 __all__ = [
+    "STORY_TASKS",
+    "SUITES",
     "TASKS",
+    "VARIANTS",
     "Form",
     "Split",
+    "Surroundings",
     "Task",
     "TaskRow",
     "TextPair",
     "TokenPairs",
     "correct",
     "describe_tasks",
+    "found_in",
     "get_task",
-    "overlapping",
+    "prompts_of",
     "task_loss",
+    "task_names",
     "template_task",
+    "variants_of",
     "without_overlap",
 ]
 
@@ -70,16 +80,32 @@ TASKS: dict[str, Task] = {
     )
 }
 
+SUITES: dict[str, dict[str, Task]] = {"python": TASKS, "stories": STORY_TASKS}
+"""Every collection of tasks by :attr:`Task.suite`: the paper's twenty, and questions about plain English."""
+
 
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """The task or variant of that name.
 
     Raises:
         TaskError: there is none; the message names the closest.
     """
-    if name not in TASKS:
-        raise TaskError(f"unknown task {name!r}; {near_misses(name, TASKS)}")
-    return TASKS[name]
+    known = _known()
+    if name not in known:
+        raise TaskError(f"unknown task {name!r}; {near_misses(name, known)}")
+    return known[name]
+
+
+def task_names() -> list[str]:
+    """Every name that :func:`get_task` knows."""
+    return list(_known())
+
+
+def _known() -> dict[str, Task]:
+    known: dict[str, Task] = {}
+    for suite in SUITES.values():
+        known |= suite
+    return known | VARIANTS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ BRACKET_COUNTING = template_task(
     "bracket_counting",
     "one or two lists are open: ] or ]] ends the line",
     answer="<<]|]]>>\n",
-    context_counts=(1,),
     templates=crossed(
         (
             "$a = <<[|[[>>$b, $c",
@@ -24,7 +23,6 @@ BRACKET_BRACE = template_task(
     "bracket_brace",
     "after the first entry comes : in a dict and , in a list",
     answer="<<: $d}|, $d]>>\n",
-    context_counts=(1,),
     templates=crossed(
         (
             "$a = <<{|[>>$b",

@@ -8,7 +8,6 @@ IF_EQUALS = template_task(
     "if_equals",
     "a name is compared after if and else assigned: == or =",
     answer="<< ==| =>> $c<<:|>>\n",
-    context_counts=(0, 1),
     templates=behind(BLOCKS, "<<if|   >> $d"),
 )
 
@@ -16,7 +15,6 @@ VAR_IF = template_task(
     "var_if",
     "if x == True ends in a colon, x = True does not",
     answer="<<:|>>\n",
-    context_counts=(0, 1),
     templates=behind(BLOCKS, "<<if $d ==|    $d =>> True"),
 )
 
@@ -24,7 +22,6 @@ IF_TERNARY = template_task(
     "if_ternary",
     "if x ends in a colon as a statement and goes on with else in an expression",
     answer="<<:| else $d>>\n",
-    context_counts=(0, 1),
     templates={
         "train": (
             "<<$f($a)\nif|$a = $b if>> $c",
@@ -52,7 +49,6 @@ ELSE_ELIF = template_task(
     form="one_against_all",
     answer="<<:| $c == $d:>>\n",
     same_last=False,
-    context_counts=(0, 1),
     templates={
         "train": (
             "if $a == $b:\n    $f($a)\n<<else|elif>>",

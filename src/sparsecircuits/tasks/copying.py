@@ -8,7 +8,6 @@ VAR_SWAP = template_task(
     "var_swap",
     "in x, y = y, the other variable follows",
     answer=" <<$u|$v>>\n",
-    context_counts=(1,),
     templates={
         "train": (
             "<<$u, $v = $v|$v, $u = $u>>,",
@@ -34,7 +33,6 @@ CLASS_INIT = template_task(
     "class_init",
     "in a run of self.x = x the attribute's own name is copied",
     answer=" <<$m|$n>>\n",
-    context_counts=(0, 1),
     templates={
         "train": (
             "class $k:\n    def __init__(self, $m, $n):\n        self.<<$m|$n>> =",

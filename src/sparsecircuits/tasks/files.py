@@ -8,7 +8,6 @@ WITH_AS = template_task(
     "with_as",
     'with open(...) goes on with as, f = open(...) ends the line: ") or ")⏎',
     answer='")<< as $x:|>>\n',
-    context_counts=(0, 1),
     templates=behind(BLOCKS, '<<    with|$d =>> open("$w.txt'),
 )
 
@@ -16,7 +15,6 @@ WITH_OPEN = template_task(
     "with_open",
     "the name of a file says whether it is read or written: r or w",
     answer='<<r|w>>") as $x:\n',
-    context_counts=(1,),
     templates={
         "train": (
             'with open("<<$r|$o>>.txt", "',

@@ -8,7 +8,6 @@ LAMBDA_FUNC = template_task(
     "lambda_func",
     "after the name comes : in a lambda and () in a def",
     answer="<<: $c|():>>\n",
-    context_counts=(0, 1),
     templates={
         "train": (
             "<<$a = lambda|@$a\ndef>> $f",
@@ -34,7 +33,6 @@ FINAL_KWARG = template_task(
     "final_kwarg",
     "the last argument has a default if those before it have: =None or ):",
     answer="<<=None|>>):\n",
-    context_counts=(0, 1),
     templates={
         "train": (
             "def $f($a<<=None, $b=None|, $b, $c>>, $d",

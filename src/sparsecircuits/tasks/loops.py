@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sparsecircuits.tasks.template import PLAIN_CONTEXTS, crossed, template_task
+from sparsecircuits.tasks.surroundings import EVERYTHING
+from sparsecircuits.tasks.template import crossed, template_task
 
 FOR_WHILE = template_task(
     "for_while",
     "after the name comes in for a for loop and : for a while loop",
     answer="<< in $d:|:>>\n",
-    context_counts=(1,),
     templates=crossed(
         (
             "<<for|while>> $x",
@@ -24,8 +24,7 @@ ENUMERATE_RANGE = template_task(
     "enumerate_range",
     "two loop variables go over enumerate, one over range",
     answer="<< enumerate| range>>($d):\n",
-    context_counts=(0, 1),
-    contexts={split: [line for line in lines if "," not in line] for split, lines in PLAIN_CONTEXTS.items()},
+    surroundings=EVERYTHING.without(","),
     templates={
         "train": (
             "<<$f()\nfor $x, $y|$a = $b\nfor $x>> in",
@@ -55,7 +54,6 @@ WHILE_RETURN_TRUE = template_task(
     "while_return_true",
     "while True ends in a colon, return True does not",
     answer="<<:|>>\n",
-    context_counts=(1,),
     templates={
         "train": (
             "def $f():\n    <<while|return>> True",
@@ -83,7 +81,6 @@ INDENT_FOR = template_task(
     "indent_for",
     "the line after a for line is indented further, the line after a plain line is not",
     answer="<<        |    >>$f($x)\n",
-    context_counts=(0, 1),
     templates={
         "train": (
             "def $f():\n    <<for $x in $a:|$x = $g($a)>> # $w\n",

@@ -8,7 +8,6 @@ SINGLE_DOUBLE_QUOTE = template_task(
     "single_double_quote",
     "a string in a call closes as it was opened: ') or \")",
     answer="<<'|\">>)\n",
-    context_counts=(1,),
     templates=crossed(
         (
             "$f(<<'|\">>$w",
@@ -25,7 +24,6 @@ FSTRING_BRACE = template_task(
     'a brace follows in f"... but not in "...',
     form="one_against_all",
     answer='<< {$w}| $c>>")\n',
-    context_counts=(1,),
     templates=crossed(
         (
             '$f(<<f|>>"$h $w',

@@ -2,9 +2,9 @@
 
 ``"$f(<<'|\\">>$w"`` with the answer ``"<<'|\\">>)\\n"`` is the pair ``show('name`` → ``')`` and
 ``show("name`` → ``")``. Slots such as ``$f`` are filled with words of the split's own pool
-(:mod:`sparsecircuits.data.idioms.names`), the same on both sides, no word twice. In front of it stand some
-*context* statements, equal on both sides, with other words, so that prompts are long enough to be unlike
-anything in the corpus and a circuit must cope with what came before.
+(:mod:`sparsecircuits.data.idioms.names`), the same on both sides, no word twice. Around it stand lines of
+*surroundings* (:mod:`~sparsecircuits.tasks.surroundings`), equal on both sides, with other words: a prompt
+is real-looking code of any length up to the model's context, and a circuit must cope with what came before.
 
 The three splits vary what surrounds the marks in the same ways (a call, a method, an attribute, a block or a
 function around it, one argument or more), each in templates of its own. A circuit is chosen on ``train``:
@@ -19,19 +19,10 @@ from collections.abc import Mapping, Sequence
 
 from sparsecircuits.data.idioms.names import SLOT, SLOTS, SPLITS, Pool, Split
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.pairs import Form, Task, TextPair
-
-Templates = Mapping[Split, Sequence[str]]
+from sparsecircuits.tasks.pairs import MIN_TOKENS, Form, Task, TextPair
+from sparsecircuits.tasks.surroundings import EVERYTHING, Surroundings, Templates, fill
 
 _MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
-
-PLAIN_CONTEXTS: Templates = {
-    "train": ("$a = $b + $c\n", "$f($a, $b)\n", "$a.$b = $c\n", "$a.$f()\n", "$a = $f($b)\n"),
-    "validation": ("$a = $b - $c\n", "$f($a)\n", "$a.$b = $f($c)\n", "$a.$f($b, $c)\n", "$a = $f()\n"),
-    "heldout": ("$a = $b * $c\n", "$f()\n", "$a = $b.$c\n", "$a = $b.$f($c)\n", "$a = $f($b, $c)\n"),
-}
-"""Statements that have nothing to do with any task: in each split an operator, a call, an attribute, a
-method, and a call whose value is kept."""
 
 BLOCKS: Templates = {
     "train": (
@@ -115,26 +106,26 @@ def template_task(
     answer: str,
     templates: Templates,
     form: Form = "contrast",
-    contexts: Templates = PLAIN_CONTEXTS,
-    context_counts: Sequence[int] = (1, 2),
+    surroundings: Surroundings | None = EVERYTHING,
     slots: Mapping[str, Pool] = SLOTS,
     same_last: bool = True,
+    min_tokens: int = MIN_TOKENS,
+    suite: str = "python",
 ) -> Task:
     """A task from templates.
 
     Args:
-        name, about, form, same_last: as in :class:`Task`.
+        name, about, form, same_last, min_tokens, suite: as in :class:`Task`.
         answer: what follows each prompt, with its own marks and slots.
-        templates: for every split the prompts; at least one holds a mark.
-        contexts: for every split the statements that may stand in front.
-        context_counts: how many of them, each equally likely.
+        templates: for every split the prompts; at least one place of each is marked.
+        surroundings: the lines that stand in front, or around; None: nothing does.
         slots: which pool fills which slot.
 
     Raises:
         TaskError: a split without templates, a template without a mark, an unknown slot, or a pool too small.
 
     >>> task = template_task(
-    ...     "quotes", "how was the string opened?", answer="<<'|\\">>)\\n", context_counts=(0,),
+    ...     "quotes", "how was the string opened?", answer="<<'|\\">>)\\n", surroundings=None,
     ...     templates=dict.fromkeys(("train", "validation", "heldout"), ("print(<<'|\\">>hello",)),
     ... )
     >>> task.texts("train", 1)[0].right_answer
@@ -148,52 +139,36 @@ def template_task(
                 raise TaskError(
                     f"task {name}: template {template!r} marks no difference, as in <<left|right>>"
                 )
-            _check_slots(name, template + answer, slots, split)
-        if any(context_counts):
-            if not contexts.get(split):
-                raise TaskError(f"task {name}: no contexts for the split {split!r}")
-            for context in contexts[split]:
-                _check_slots(name, context, slots, split)
+            check_slots(name, template + answer, slots, split)
+        for line in surroundings.lines[split] if surroundings else ():
+            check_slots(name, line, slots, split)
 
-    def generate(rng: random.Random, split: Split) -> TextPair:
+    def generate(rng: random.Random, split: Split, room: int) -> TextPair:
         template = rng.choice(templates[split])
-        taken: set[str] = set()
-        values = _draw(rng, template + answer, slots, split, taken)
-        context = ""
-        for _ in range(rng.choice(context_counts)):
-            line = rng.choice(contexts[split])
-            context += fill(line, _draw(rng, line, slots, split, set(taken)))
-        prompt, follows = context + fill(template, values), fill(answer, values)
+        values = _draw(rng, template + answer, slots, split)
+        prompt, follows = fill(template, values), fill(answer, values)
+        if surroundings:
+            prompt = surroundings.put(rng, split, prompt, room, slots, frozenset(values.values()))
         return TextPair(_side(prompt, 1), _side(prompt, 2), _side(follows, 1), _side(follows, 2), template)
 
-    return Task(name, about, form, generate, same_last)
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put the words into the slots."""
-    return SLOT.sub(lambda match: values[match[1]], template)
+    return Task(name, about, form, generate, same_last, min_tokens, suite)
 
 
 def _side(marked: str, side: int) -> str:
     return _MARK.sub(lambda match: match[side], marked)
 
 
-def _draw(
-    rng: random.Random, template: str, slots: Mapping[str, Pool], split: Split, taken: set[str]
-) -> dict[str, str]:
-    """A word for every slot, none that is taken as long as the pool has others; marks all as taken."""
+def _draw(rng: random.Random, template: str, slots: Mapping[str, Pool], split: Split) -> dict[str, str]:
+    """A word for every slot, no word twice."""
     values: dict[str, str] = {}
     for slot in dict.fromkeys(SLOT.findall(template)):
-        pool = slots[slot][split]
-        word = rng.choice(
-            [word for word in pool if word not in taken] or [w for w in pool if w not in values.values()]
-        )
-        taken.add(word)
-        values[slot] = word
+        taken = values.values()
+        values[slot] = rng.choice([word for word in slots[slot][split] if word not in taken])
     return values
 
 
-def _check_slots(name: str, template: str, slots: Mapping[str, Pool], split: Split) -> None:
+def check_slots(name: str, template: str, slots: Mapping[str, Pool], split: Split) -> None:
+    """Refuse a template with a slot that does not exist, or with more slots than there are words."""
     needed: dict[tuple[str, ...], set[str]] = {}
     for slot in SLOT.findall(template):
         if slot not in slots:

@@ -9,7 +9,8 @@ are among the contexts, equal on both sides: which statements were seen does not
 from __future__ import annotations
 
 from sparsecircuits.data.idioms.names import SPLITS
-from sparsecircuits.tasks.template import Templates, template_task
+from sparsecircuits.tasks.surroundings import Templates
+from sparsecircuits.tasks.template import template_task
 
 _SURROUNDED: Templates = {
     "train": (
@@ -34,7 +35,6 @@ _SURROUNDED: Templates = {
 SET_OR_STRING_FIXEDVARNAME = template_task(
     "set_or_string_fixedvarname",
     "current was set to a set or a string: .add or +=",
-    context_counts=(0, 1),
     answer="<<.add(| += >>$d<<)|>>\n",
     templates={
         split: tuple(template.replace("$c", "current") for template in _SURROUNDED[split]) for split in SPLITS
@@ -44,7 +44,6 @@ SET_OR_STRING_FIXEDVARNAME = template_task(
 SET_OR_STRING = template_task(
     "set_or_string",
     "a variable of any name was set to a set or a string: .add or +=",
-    context_counts=(0, 1),
     answer="<<.add(| += >>$d<<)|>>\n",
     templates=_SURROUNDED,
 )

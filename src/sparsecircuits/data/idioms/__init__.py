@@ -8,7 +8,7 @@ How a document comes about:
 
 1. it draws its words: five nouns, two verbs, two letters, ... All its statements use these and no others,
    so that looking back pays, as it does in real code;
-2. it draws two to five *items*: statements, blocks (a header and indented statements), gathering idioms
+2. it draws two to eleven *items*: statements, blocks (a header and indented statements), gathering idioms
    (``x = set()`` ... ``x.add``), functions, a class. Each shuffles the document's nouns over its slots;
 3. the items are written one below the other.
 
@@ -64,7 +64,7 @@ _DEFINITION = _Choice.of(idioms.DEFINITIONS)
 _SWAP = _Choice(idioms.SWAPS)
 _RETURN = _Choice(idioms.RETURNS)
 _NOUNS, _VERBS, _LETTERS = words(pools.NOUNS), words(pools.VERBS), words(pools.LETTERS)
-_SWAPPED, _FIELDS = words(pools.SWAPPED), words(pools.FIELDS)
+_NAMES = words(pools.NAMES)
 _ADJECTIVES, _CLASSES = words(pools.ADJECTIVES), words(pools.CLASSES)
 _READ, _WRITE = words(pools.READ_FILES), words(pools.WRITE_FILES)
 
@@ -76,11 +76,10 @@ class _Writer:
         self.rng = rng
         self.draw = rng.random
         self.nouns = rng.sample(_NOUNS, 5)
-        verbs, swapped = rng.sample(_VERBS, 2), rng.sample(_SWAPPED, 2)
-        letters = rng.sample(_LETTERS, 2)
+        verbs, letters = rng.sample(_VERBS, 2), rng.sample(_LETTERS, 2)
         self.mixed = self.draw() < _MIXED_QUOTES
         self.words = {"f": verbs[0], "g": verbs[1], "q": "'\""[self.draw() < 0.5]}
-        self.words.update(zip("xyuv", [*letters, *swapped], strict=True))
+        self.words.update(zip("xy", letters, strict=True))
         self.words.update(
             h=self.one(_ADJECTIVES), k=self.one(_CLASSES), r=self.one(_READ), o=self.one(_WRITE)
         )
@@ -133,18 +132,22 @@ class _Writer:
 
     def item(self, depth: int) -> str:
         luck = self.draw()
-        if luck < 0.47:
+        if luck < 0.44:
             return self.statement(depth)
-        return self.block(depth) if luck < 0.87 else self.gather(depth)
+        if luck < 0.83:
+            return self.block(depth)
+        return self.gather(depth) if luck < 0.95 else self.swap(depth)
 
-    def swap(self) -> str:
-        return _SWAP(self.draw(), 0) % self.words
+    def swap(self, depth: int) -> str:
+        """Two names change places: any two, or two of the document's."""
+        self.words["u"], self.words["v"] = self.rng.sample(_NAMES if self.draw() < 0.7 else self.nouns, 2)
+        return _SWAP(self.draw(), depth) % self.words
 
     def function(self) -> str:
         self.shuffle()
         text = _DEFINITION(self.draw(), 0) % self.words
         self.shuffle()
-        for _ in range(int(self.draw() * 2.6)):
+        for _ in range(int(self.draw() * 3.6)):
             luck = self.draw()
             if luck < 0.15:
                 text += _NOTED_FOR(self.draw(), 1) % self.words + self.body(2)
@@ -158,8 +161,7 @@ class _Writer:
     def record(self) -> str:
         """A class whose first method copies its arguments to attributes of their names."""
         self.shuffle()
-        count = 2 + int(self.draw() * 2)
-        names = self.rng.sample(_FIELDS, count) if self.draw() < 0.85 else self.rng.sample(self.nouns, count)
+        names = self.rng.sample(_NOUNS if self.draw() < 0.7 else self.nouns, 2 + int(self.draw() * 3))
         head = self.one(idioms.CLASS_HEADS).replace("$1", ", ".join(names))
         text = compile_template(head) % self.words + "\n"
         if self.draw() < 0.5:
@@ -168,21 +170,21 @@ class _Writer:
 
 
 def idiom_document(rng: random.Random) -> str:
-    """One small Python file, a pure function of the generator's state: some 20 to 120 tokens.
+    """One small Python file, a pure function of the generator's state: some 20 to 250 tokens.
 
     >>> idiom_document(random.Random(0)) == idiom_document(random.Random(0))
     True
     """
     writer = _Writer(rng)
     text = ""
-    for _ in range(2 + int(writer.draw() * 4)):
+    for _ in range(2 + int(writer.draw() ** 1.5 * 10)):
         luck = writer.draw()
-        if luck < 0.69:
+        if luck < 0.70:
             text += writer.item(0)
-        elif luck < 0.79:
-            text += writer.swap()
+        elif luck < 0.78:
+            text += writer.swap(0)
         else:
-            text += writer.function() if luck < 0.94 else writer.record()
+            text += writer.function() if luck < 0.92 else writer.record()
     return text
 
 

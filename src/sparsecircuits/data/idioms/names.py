@@ -35,11 +35,9 @@ NOUNS = _pool(
     "total value score color price point group image event",
 )
 VERBS = _pool("show load find save", "send push copy", "draw move test")
-LETTERS = _pool("a b c", "i j k", "m n p")
-SWAPPED = _pool("x y", "s t", "u v")
-"""Only swaps use these letters: from a million tokens a small model learns to copy few words, not many."""
-FIELDS = _pool("red green blue", "day month year", "low mid high")
-"""Likewise, only classes use these."""
+LETTERS = _pool("a b c x y", "i j k", "m n p u v")
+NAMES: Pool = {split: (*NOUNS[split], *LETTERS[split]) for split in SPLITS}
+"""What changes places in a swap: any name."""
 ADJECTIVES = _pool("new old last", "next main", "first best")
 CLASSES = _pool("Dog Car Box", "Map Bag", "Cat Bus")
 READ_FILES = _pool("input source", "config", "sample")
@@ -49,8 +47,8 @@ SLOTS: Mapping[str, Pool] = {
     **dict.fromkeys("abcdwt", NOUNS),
     **dict.fromkeys("fg", VERBS),
     **dict.fromkeys("xy", LETTERS),
-    **dict.fromkeys("lmn", FIELDS),
-    **dict.fromkeys("uv", SWAPPED),
+    **dict.fromkeys("lmn", NOUNS),
+    **dict.fromkeys("uv", NAMES),
     "h": ADJECTIVES,
     "k": CLASSES,
     "r": READ_FILES,

@@ -82,9 +82,15 @@ STATEMENTS: Table = {
             "$a.$b = lambda $d: $d + $c", "$a.$b = lambda $f: $f($c)",
         ),
     ),
-    "notes": (5, ("$x = $f($a) # $w", "$a = $f($b) # $w", "$x = $a.$f() # $w", "$f($a) # $w")),
+    "notes": (
+        5,
+        (
+            "$x = $f($a) # $w", "$a = $f($b) # $w", "$x = $a.$f() # $w", "$f($a) # $w", "# $w\n$f($a)",
+            "# $w $t\n$a = $b",
+        ),
+    ),
 }
-"""Statements of one line."""
+"""Statements of one line; a note may stand above one."""
 
 HEADERS: Table = {
     "for": (
