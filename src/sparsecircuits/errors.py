@@ -30,18 +30,6 @@ class TaskError(SparseCircuitsError, ValueError):
     """A task whose pairs do not fit: unequal lengths, candidates that are not one token, no room."""
 
 
-class TaskFileError(TaskError):
-    """What is wrong with a user's task file, all of it at once.
-
-    Attributes:
-        problems: one line each, with file and row.
-    """
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
-
-
 class PruneError(SparseCircuitsError, RuntimeError):
     """A pruning that could not be done at all (a missed target is a result, not an error)."""
 

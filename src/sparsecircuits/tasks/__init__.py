@@ -48,7 +48,6 @@ __all__ = [
     "get_task",
     "prompts_of",
     "task_loss",
-    "task_names",
     "template_task",
     "variants_of",
     "without_overlap",
@@ -90,22 +89,10 @@ def get_task(name: str) -> Task:
     Raises:
         TaskError: there is none; the message names the closest.
     """
-    known = _known()
+    known = {**TASKS, **STORY_TASKS, **VARIANTS}
     if name not in known:
         raise TaskError(f"unknown task {name!r}; {near_misses(name, known)}")
     return known[name]
-
-
-def task_names() -> list[str]:
-    """Every name that :func:`get_task` knows."""
-    return list(_known())
-
-
-def _known() -> dict[str, Task]:
-    known: dict[str, Task] = {}
-    for suite in SUITES.values():
-        known |= suite
-    return known | VARIANTS
 
 
 @dataclass(frozen=True)

@@ -138,14 +138,6 @@ def listed_only(rng: random.Random, split: Split, room: int) -> TextPair:
 
 
 @dataclass(frozen=True)
-class Definition:
-    """The text of the file that a user's task was read from, to be kept with a run: plain data, no code."""
-
-    suffix: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Task:
     """A distribution of prompt pairs. Most are written as templates: see :func:`template_task`."""
 
@@ -163,10 +155,6 @@ class Task:
     """Which collection it belongs to: ``python``, ``stories``, or a user's own."""
     fixed: Mapping[Split, Sequence[TextPair]] | None = None
     """Where the pairs are a list of a user's: all there are. ``generate`` is not asked then."""
-    whole_answers: bool = False
-    """Whether an answer must be one token, as a user's must; otherwise its first token counts."""
-    definition: Definition | None = None
-    """The file of a user's task, where it is not code."""
 
     @property
     def base(self) -> str:
@@ -234,13 +222,6 @@ class Task:
             )
         pairs = _collate(self, split, seed, kept, tokenizer.eot_id)
         return dataclasses.replace(pairs, left_out=tuple(never))
-
-    def misfits(
-        self, tokenizer: TextTokenizer, texts: Sequence[TextPair], *, max_tokens: int = 64
-    ) -> list[str | None]:
-        """Why each of these pairs cannot be used with this tokenizer, its tokens shown; None where it can."""
-        resolved = _resolve(self, tokenizer, texts, max_tokens) if texts else []
-        return [one.strip() if isinstance(one, str) else None for one in resolved]
 
     def _listed(
         self, tokenizer: TextTokenizer, split: Split, count: int, seed: int, max_tokens: int
@@ -348,9 +329,6 @@ def _misfit(
     for side, prompt, whole in (("left", left, left_whole), ("right", right, right_whole)):
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             return f"the {side} prompt's tokens change when its answer follows"
-    for side, prompt, whole in (("left", left, left_whole), ("right", right, right_whole)):
-        if task.whole_answers and len(whole) > len(prompt) + 1:
-            return f"multi-token answer: the {side} answer is {len(whole) - len(prompt)} tokens, not one"
     if left_whole[len(left)] == right_whole[len(right)]:
         return "both answers begin with the same token"
     if len(left) + 1 > max_tokens:
