@@ -29,7 +29,7 @@ from sparsecircuits.prune import (
     score,
 )
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
-from sparsecircuits.tasks.pairs import Task, TextPair
+from sparsecircuits.tasks.pairs import Task, TextPair, listed_only
 from sparsecircuits.tasks.score import Calibration
 from tests.prune import planted
 from tests.prune.planted import SETTINGS
@@ -226,6 +226,24 @@ def test_splits_have_their_sizes_and_train_is_apart_from_selection(tokenizer: To
     assert [part.split for part in parts] == ["train", "train", "validation", "heldout"]
     both = planted.STRING_CLOSING.pairs(tokenizer, "train", 9, seed=config.seed, max_tokens=config.max_tokens)
     assert splits.train.texts + splits.selection.texts == both.texts
+
+
+def test_a_short_list_is_shared_between_train_and_selection(tokenizer: Tokenizer):
+    texts = [TextPair(f"f('{c}", f'f("{c}', "')\n", '")\n', c) for c in "abcdef"]
+    fixed = {"train": texts, "validation": texts[:1], "heldout": texts[:2]}
+    task = Task("listed", "six pairs", "contrast", listed_only, fixed=fixed)
+    config = replace(SETTINGS, train_pairs=20, selection_pairs=10, validation_pairs=9, heldout_pairs=9)
+    splits = Splits.draw(task, tokenizer, config, 64)
+    assert [len(part) for part in (splits.train, splits.selection, splits.validation, splits.heldout)] == [
+        4,
+        2,
+        1,
+        2,
+    ]
+    assert not set(splits.train.texts) & set(splits.selection.texts)
+    lone = replace(task, fixed={"train": texts[:1]})
+    with pytest.raises(TaskError, match="a single pair for the split 'train'"):
+        Splits.draw(lone, tokenizer, config, 64)
 
 
 def test_a_task_that_does_not_fit_the_tokenizer_shows_its_tokens(tokenizer: Tokenizer, tokens: np.ndarray):

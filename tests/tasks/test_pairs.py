@@ -9,7 +9,7 @@ import torch
 
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.pairs import Form, Task, TextPair
+from sparsecircuits.tasks.pairs import Form, Task, TextPair, listed_only
 
 QUOTES = TextPair("show('name", 'show("name', "')\n", '")\n', "quotes")
 
@@ -143,3 +143,24 @@ def test_bad_arguments(tokenizer: Tokenizer):
         fixed(QUOTES).pairs(tokenizer, "held-out", 1)  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="count is 0"):
         fixed(QUOTES).pairs(tokenizer, "train", 0)
+
+
+LISTED = tuple(TextPair(f"show('{w}", f'show("{w}', "')\n", '")\n', w) for w in ("name", "item", "data"))
+
+
+def test_a_fixed_list_gives_what_it_has_each_pair_once(tokenizer: Tokenizer):
+    task = Task("toy", "a toy", "contrast", listed_only, fixed={"train": LISTED, "heldout": LISTED[:1]})
+    drawn = [task.pairs(tokenizer, "train", 9, seed=seed) for seed in range(8)]
+    assert all(sorted(pairs.templates) == ["data", "item", "name"] for pairs in drawn)
+    assert len({pairs.templates for pairs in drawn}) > 1
+    assert len(task.pairs(tokenizer, "train", 2)) == 2
+    assert task.texts("heldout", 5) == [LISTED[0]]
+    with pytest.raises(TaskError, match="no pairs for the split 'validation'"):
+        task.pairs(tokenizer, "validation", 1)
+
+
+def test_a_fixed_list_with_a_misfit_is_refused(tokenizer: Tokenizer):
+    misfit = TextPair("show('name item", 'show("name', "')\n", '")\n', "row 4")
+    task = Task("toy", "a toy", "contrast", listed_only, fixed={"train": (*LISTED, misfit)})
+    with pytest.raises(TaskError, match=r"task toy \(train\), row 4:\n  the prompts have 4 and 3 tokens"):
+        task.pairs(tokenizer, "train", 4)

@@ -31,8 +31,8 @@ class Options(Config):
     """Turn text into a corpus: a tokenizer, token shards, and a manifest of what they are made of.
 
     A source is a folder of .py or .txt files, a .jsonl file with a field "text", one file, or one of the
-    built-in "idioms" (endless small programs) and "stdlib" (the running Python's own library). Files that
-    are empty or not UTF-8 are skipped and counted.
+    built-in "idioms" (endless small programs), "stories" (the same of plain English) and "stdlib" (the
+    running Python's own library). Files that are empty or not UTF-8 are skipped and counted.
 
     Example: sparsecircuits data --out data/mine --source my_project=0.9 --source stdlib=0.1
     """
@@ -51,7 +51,7 @@ class Options(Config):
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with encoder.json and vocab.bpe, to use; else one is trained."""
     seed: int = 0
-    """Chooses the idioms, and the order of files."""
+    """Chooses the idioms and stories, and the order of files."""
     json: bool = False
     """Print JSON instead of a table."""
 

@@ -43,7 +43,7 @@ class Options(Config):
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """The run to make: a folder, or a name in runs/."""
     preset: str = "demo"
-    """What to start from: demo, demo_dense, tiny."""
+    """What to start from: demo, demo_dense, small, tiny, stories."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """Change a setting of the preset, again for each: train.steps=3000, model.d_model=256,
     data.train_tokens=5000000. --show lists all."""

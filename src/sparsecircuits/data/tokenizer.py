@@ -38,7 +38,7 @@ SMALLEST_VOCABULARY = 257
 
 
 class TextTokenizer(Protocol):
-    """What a task needs of a tokenizer: ours and :class:`~sparsecircuits.data.foreign.ForeignTokenizer` do.
+    """What a task needs of a tokenizer: less than :class:`Tokenizer`, so that others can serve too.
 
     Attributes:
         vocab_size: one more than the largest id.

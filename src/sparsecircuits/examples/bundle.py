@@ -44,7 +44,7 @@ stored sparse. `sparsecircuits view example` draws the circuits; every command t
 
 | | |
 |---|---|
-| commands | `sparsecircuits train sparse --preset demo`, on one thread, and `prune sparse` |
+| commands | `sparsecircuits train sparse --preset demo --set train.seed={seed}`, one thread; `prune sparse` |
 | versions | sparsecircuits {version}, torch {torch} |
 | preset | `demo`; all settings are in [run.json](run.json), those of each pruning in its `circuit.json` |
 | seed | {seed} |

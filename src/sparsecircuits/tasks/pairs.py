@@ -273,8 +273,8 @@ def _resolve(
     results: list[_Resolved | str] = []
     for i, pair in enumerate(drawn):
         (left, right), (left_whole, right_whole) = alone[2 * i : 2 * i + 2], whole[2 * i : 2 * i + 2]
-        for _ in range(_shared_spaces(tokenizer, left, right, left_whole, right_whole)):
-            left, right = left_whole[: len(left) + 1], right_whole[: len(right) + 1]
+        if shared := _shared_spaces(tokenizer, left, right, left_whole, right_whole):
+            left, right = left_whole[: len(left) + shared], right_whole[: len(right) + shared]
         reason = _misfit(task, left, right, left_whole, right_whole, max_tokens)
         if reason:
             sides = (("left", left, left_whole), ("right", right, right_whole))

@@ -132,7 +132,7 @@ class Surroundings:
             if height > left:
                 continue
             left -= height
-            text = fill(text, _draw(rng, text, stock))
+            text = fill(text, draw_words(rng, text, stock))
             if inside and rng.random() < 0.5:
                 nested += "".join(inside[1] + line for line in text.splitlines(keepends=True))
             else:
@@ -149,7 +149,8 @@ def _stock(rng: random.Random, words: Sequence[str], taken: frozenset[str]) -> l
     return rng.sample(free, min(_STOCK, len(free))) if len(free) > 2 else list(words)
 
 
-def _draw(rng: random.Random, text: str, stock: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def draw_words(rng: random.Random, text: str, stock: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A word for every slot of a text, no word twice as long as its slot's stock has others."""
     values: dict[str, str] = {}
     for slot in SLOT.findall(text):
         if slot not in values:

@@ -20,34 +20,30 @@ from collections.abc import Mapping, Sequence
 from sparsecircuits.data.idioms.names import SLOT, SLOTS, SPLITS, Pool, Split
 from sparsecircuits.errors import TaskError
 from sparsecircuits.tasks.pairs import MIN_TOKENS, Form, Task, TextPair
-from sparsecircuits.tasks.surroundings import EVERYTHING, Surroundings, Templates, fill
+from sparsecircuits.tasks.surroundings import (
+    EVERYTHING,
+    FUNCTIONS,
+    IFS,
+    LOOPS,
+    Surroundings,
+    Templates,
+    draw_words,
+    fill,
+)
 
 _MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
 
 BLOCKS: Templates = {
     "train": (
-        "if $a:\n    $f()\n",
-        "if $a == $b:\n    $a = $c\n",
+        *IFS["train"],
         "if $a == $b:\n    $a.$f($c)\n",
-        "for $x in $a:\n    $f($x)\n",
+        LOOPS["train"][0],
         "for $x in $a:\n    $a = $f($b, $x)\n",
-        "while $a:\n    $a.$b = $c\n",
-        "def $f($a):\n    $a.$g($b)\n",
+        LOOPS["train"][1],
+        *FUNCTIONS["train"],
     ),
-    "validation": (
-        "if $a:\n    $a.$f($b)\n",
-        "if $a == $b:\n    $a = $f($c)\n",
-        "for $x in $a:\n    $a.$b = $x\n",
-        "while $a:\n    $f($a)\n",
-        "def $f():\n    $a = $b\n",
-    ),
-    "heldout": (
-        "if $a:\n    $a.$b = $c\n",
-        "if $a == $b:\n    $f($a, $b)\n",
-        "for $x in $a:\n    $b = $f($x)\n",
-        "while $a:\n    $a.$f()\n",
-        "def $f($a, $b):\n    $a = $c\n",
-    ),
+    "validation": (*IFS["validation"], *LOOPS["validation"], *FUNCTIONS["validation"]),
+    "heldout": (*IFS["heldout"], *LOOPS["heldout"], *FUNCTIONS["heldout"]),
 }
 """Blocks of one statement; what follows may stand in them or behind them."""
 
@@ -143,9 +139,11 @@ def template_task(
         for line in surroundings.lines[split] if surroundings else ():
             check_slots(name, line, slots, split)
 
+    words = {split: {slot: pool[split] for slot, pool in slots.items()} for split in SPLITS}
+
     def generate(rng: random.Random, split: Split, room: int) -> TextPair:
         template = rng.choice(templates[split])
-        values = _draw(rng, template + answer, slots, split)
+        values = draw_words(rng, template + answer, words[split])
         prompt, follows = fill(template, values), fill(answer, values)
         if surroundings:
             prompt = surroundings.put(rng, split, prompt, room, slots, frozenset(values.values()))
@@ -156,15 +154,6 @@ def template_task(
 
 def _side(marked: str, side: int) -> str:
     return _MARK.sub(lambda match: match[side], marked)
-
-
-def _draw(rng: random.Random, template: str, slots: Mapping[str, Pool], split: Split) -> dict[str, str]:
-    """A word for every slot, no word twice."""
-    values: dict[str, str] = {}
-    for slot in dict.fromkeys(SLOT.findall(template)):
-        taken = values.values()
-        values[slot] = rng.choice([word for word in slots[slot][split] if word not in taken])
-    return values
 
 
 def check_slots(name: str, template: str, slots: Mapping[str, Pool], split: Split) -> None:

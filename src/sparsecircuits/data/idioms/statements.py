@@ -194,7 +194,7 @@ RETURNS: tuple[str, ...] = (
 )
 
 SWAPS: tuple[str, ...] = ("$u, $v = $v, $u",)
-"""Two letters that stand nowhere else change places: where one looks back to is what counts."""
+"""Two names change places: where one looks back to is what counts."""
 
 CLASS_HEADS: tuple[str, ...] = (
     "class $k:\n    def __init__(self, $1):", "class $k:\n    def __init__(self, $1):",
