@@ -46,7 +46,7 @@ class Preset(Config):
 
 
 def demo() -> Preset:
-    """A sparse model that does all twenty tasks, in minutes on one core."""
+    """A sparse model that does most of the twenty tasks, in minutes on one core."""
     return Preset(
         data=DataConfig(vocab_size=1024, train_tokens=2_400_000),
         model=GPTConfig(vocab_size=1024, n_ctx=64, n_layer=2, d_model=128),
@@ -71,8 +71,7 @@ def stories() -> Preset:
 
 
 def small() -> Preset:
-    """Deeper, longer and longer trained than ``demo``, with positions: all twenty tasks, copying of any name
-    among them, in ten to twenty minutes on two cores."""
+    """Deeper, of a longer context and longer trained than ``demo``, with positions: what copying takes."""
     preset = demo()
     return preset.replace(
         data=preset.data.replace(train_tokens=8_000_000),
