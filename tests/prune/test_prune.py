@@ -29,7 +29,7 @@ from sparsecircuits.prune import (
     score,
 )
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
-from sparsecircuits.tasks.pairs import Task, TextPair, listed_only
+from sparsecircuits.tasks.pairs import Split, Task, TextPair, listed_only
 from sparsecircuits.tasks.score import Calibration
 from tests.prune import planted
 from tests.prune.planted import SETTINGS
@@ -230,7 +230,7 @@ def test_splits_have_their_sizes_and_train_is_apart_from_selection(tokenizer: To
 
 def test_a_short_list_is_shared_between_train_and_selection(tokenizer: Tokenizer):
     texts = [TextPair(f"f('{c}", f'f("{c}', "')\n", '")\n', c) for c in "abcdef"]
-    fixed = {"train": texts, "validation": texts[:1], "heldout": texts[:2]}
+    fixed: dict[Split, list[TextPair]] = {"train": texts, "validation": texts[:1], "heldout": texts[:2]}
     task = Task("listed", "six pairs", "contrast", listed_only, fixed=fixed)
     config = replace(SETTINGS, train_pairs=20, selection_pairs=10, validation_pairs=9, heldout_pairs=9)
     splits = Splits.draw(task, tokenizer, config, 64)
