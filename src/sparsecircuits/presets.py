@@ -74,9 +74,9 @@ def small() -> Preset:
     """Deeper, of a longer context and longer trained than ``demo``, with positions: what copying takes."""
     preset = demo()
     return preset.replace(
-        data=preset.data.replace(train_tokens=8_000_000),
+        data=preset.data.replace(train_tokens=16_000_000),
         model=preset.model.replace(n_layer=3, n_ctx=128, positions="learned"),
-        train=preset.train.replace(steps=7_800, rows=8),
+        train=preset.train.replace(steps=15_600, rows=8),
     )
 
 
