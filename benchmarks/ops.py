@@ -31,6 +31,7 @@ import torch
 from benchmarks import ops_files, ops_kernels, ops_report, ops_steps, ops_timing
 from benchmarks.ops_steps import Shape
 from benchmarks.ops_timing import Effort, Measured, percent
+from benchmarks.report import commit, fill, short
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.ops import choice, native
 from sparsecircuits.ops.memory import keep_freed_memory
@@ -285,12 +286,6 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
 def merged(before: dict[str, Any], now: dict[str, Any], only: str) -> dict[str, Any]:
     """``before`` with the figures that ``now`` has too replaced, and a note of which were measured later."""
     result = dict(before)
@@ -319,7 +314,7 @@ def main() -> int:
             flags = [*(["--quick"] if options.quick else []), "--only", options.only]
             found = measure_all(plan, flags, progress, options.only)
         failed = found.failed
-        result = {"command": COMMAND, "commit": _commit(), "machine": machine(), **found._asdict()}
+        result = {"command": COMMAND, "commit": commit(), "machine": machine(), **found._asdict()}
         if options.only:
             result = merged(json.loads(result_file.read_text()), result, options.only)
         for path in (result_file, folder / "images" / "step_time.png"):
@@ -327,9 +322,9 @@ def main() -> int:
         result_file.write_text(json.dumps(result, indent=2) + "\n")
         ops_report.draw_growth(result["growth"], folder / "images" / "step_time.png")
     result = json.loads(result_file.read_text())
-    filled = ops_report.fill(page.read_text(), ops_report.tables(result))
+    filled = fill(page.read_text(), ops_report.SCRIPT, ops_report.tables(result))
     (folder / page.name).write_text(filled)
-    print(ops_report.short(result), result_file, sep="\n")
+    print(short(result), result_file, sep="\n")
     for name in failed:
         print(f"not complete: {name}", file=sys.stderr)
     return 1 if failed else 0

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.ops_timing import met, percent
+from benchmarks.ops_timing import percent
+from benchmarks.report import goal_of, markdown, met, number, short
 
-BEGIN = "<!-- figures: written by benchmarks/ops.py -->"
-END = "<!-- end of figures -->"
+SCRIPT = "benchmarks/ops.py"
 
 #: Headings of the tables, and how the names of their rows begin.
 TABLES = {
@@ -29,19 +29,6 @@ TABLES = {
 _ENDING = re.compile(r", (\d+) threads?(, default malloc)?$")
 #: Columns: threads, and whether memory is handled by default.
 _COLUMNS = {"1 thread": (1, False), "2 threads": (2, False), "1 thread, default malloc": (1, True)}
-
-
-def fill(page: str, block: str) -> str:
-    """The page with ``block`` between its two markers.
-
-    Raises:
-        ValueError: a page in which each marker is not there exactly once, the first one first.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise ValueError(f"needed in the page, once each and in this order: {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{block.strip()}\n\n{END}{after}"
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -60,19 +47,6 @@ def tables(result: dict[str, Any]) -> str:
     if result["growth"]:
         parts += ["The times behind the picture above, in milliseconds:", _growth_table(result["growth"])]
     return "\n\n".join([*parts, short(result)])
-
-
-def short(result: dict[str, Any]) -> str:
-    """The figures that are short of their goals, as a list."""
-    missed = [
-        f"- {row['name']} ({_number(row['value'])}, goal {_goal(row)})"
-        for row in result["figures"]
-        if not met(row["value"], row["goal"], row["sense"])
-    ]
-    judged = sum(row["goal"] is not None for row in result["figures"])
-    if not missed:
-        return f"All {judged} figures with a goal reach it."
-    return f"Short of its goal, {len(missed)} of {judged}:\n\n" + "\n".join(missed)
 
 
 def _by_name(result: dict[str, Any]) -> dict[str, dict[tuple[int, bool], dict[str, Any]]]:
@@ -94,14 +68,14 @@ def _table(rows: dict[str, dict[tuple[int, bool], dict[str, Any]]]) -> str:
         first = next(iter(by_setting.values()))
         judged = next((row for row in by_setting.values() if row["goal"] is not None), first)
         cells = [_cell(by_setting.get(setting)) for setting in _COLUMNS.values()]
-        lines.append([name, _times(by_setting.get((1, False), first)), _goal(judged), *cells])
-    return _markdown(lines)
+        lines.append([name, _times(by_setting.get((1, False), first)), goal_of(judged), *cells])
+    return markdown(lines)
 
 
 def _growth_table(points: list[dict[str, Any]]) -> str:
     lines = [["threads", "width", "density", "floor", "step", "dense dW products", "bytes moved"]]
     for point in points:
-        times = [_number(point[key]) for key in ("step_ms", "products_ms", "bytes_ms")]
+        times = [number(point[key]) for key in ("step_ms", "products_ms", "bytes_ms")]
         place = [
             str(point["threads"]),
             str(point["width"]),
@@ -109,38 +83,19 @@ def _growth_table(points: list[dict[str, Any]]) -> str:
             str(point["floor"]),
         ]
         lines.append([*place, *times])
-    return _markdown(lines)
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    head, *body = lines
-    ruled = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in ruled)
+    return markdown(lines)
 
 
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return ""
-    value = _number(row["value"])
+    value = number(row["value"])
     return value if met(row["value"], row["goal"], row["sense"]) else f"**{value}**"
-
-
-def _goal(row: dict[str, Any]) -> str:
-    return "" if row["goal"] is None else f"{'≥' if row['sense'] == 'max' else '≤'} {row['goal']:g}"
 
 
 def _times(row: dict[str, Any]) -> str:
     times = row["ms"]
-    return "" if times is None else f"{_number(times['ours_ms'])} / {_number(times['other_ms'])}"
-
-
-def _number(value: float) -> str:
-    """Three digits that count.
-
-    >>> _number(1234.5), _number(12.345), _number(2.5e-07)
-    ('1,234', '12.3', '2.5e-07')
-    """
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "" if times is None else f"{number(times['ours_ms'])} / {number(times['other_ms'])}"
 
 
 # --- The plot ---

@@ -12,9 +12,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-Sense = Literal["max", "min"]
+from benchmarks import report
+from benchmarks.report import Sense
 
 
 class Side(NamedTuple):
@@ -128,11 +129,6 @@ def percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def met(value: float, goal: float | None, sense: Sense) -> bool:
-    """Whether a figure reaches its goal; without one it does."""
-    return goal is None or (value >= goal if sense == "max" else value <= goal)
-
-
 def suffix(threads: int, default_malloc: bool) -> str:
     """What a figure's name ends with: ``, 1 thread``, ``, 2 threads``, ``, 1 thread, default malloc``."""
     return f", {threads} thread{'s' * (threads != 1)}" + ", default malloc" * default_malloc
@@ -141,12 +137,7 @@ def suffix(threads: int, default_malloc: bool) -> str:
 def figure(row: Row, threads: int, default_malloc: bool) -> dict[str, Any]:
     """The row as ``figures`` has it. Without kept memory nothing is judged, so that there is no goal."""
     goal = None if default_malloc else row.goal
-    return {
-        "name": row.name + suffix(threads, default_malloc),
-        "value": row.value,
-        "goal": goal,
-        "sense": row.sense,
-    }
+    return report.figure(row.name + suffix(threads, default_malloc), row.value, goal, row.sense)
 
 
 def measurement(row: Row, threads: int, default_malloc: bool) -> dict[str, Any] | None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import ops, ops_kernels, ops_report, ops_steps, ops_timing
+from benchmarks import ops, ops_kernels, ops_report, ops_steps, ops_timing, report
 from benchmarks.ops_timing import Effort, Measured, Point, Row, Side, compare, figure, measurement
 
+BEGIN, END = report.begin(ops_report.SCRIPT), report.END
 ONCE = Effort(repeats=1, seconds=0, warmup=0)
 
 
@@ -42,8 +43,8 @@ def test_min_figures_turn_the_ratio_round():
         (0, None, "max", True),
     ],
 )
-def test_met(value: float, goal: float | None, sense: ops_timing.Sense, expected: bool):
-    assert ops_timing.met(value, goal, sense) is expected
+def test_met(value: float, goal: float | None, sense: report.Sense, expected: bool):
+    assert report.met(value, goal, sense) is expected
 
 
 def test_only_kept_memory_is_judged():
@@ -182,33 +183,33 @@ def test_every_row_has_a_table():
 
 
 def test_short_of_its_goal():
-    assert ops_report.short(result()).splitlines() == [
+    assert report.short(result()).splitlines() == [
         "Short of its goal, 2 of 5:",
         "",
         "- AbsTopK forward: ours / a copy, 1 thread (3.5, goal ≤ 3)",
         "- AbsTopK forward: ours / a copy, 2 threads (3.5, goal ≤ 3)",
     ]
-    assert ops_report.short({"figures": []}) == "All 0 figures with a goal reach it."
+    assert report.short({"figures": []}) == "All 0 figures with a goal reach it."
 
 
 def test_fill_replaces_what_is_between_the_markers_alone():
-    page = f"before\n\n{ops_report.BEGIN}\nold\n{ops_report.END}\n\nafter\n"
-    filled = ops_report.fill(page, "new\n")
-    assert filled == f"before\n\n{ops_report.BEGIN}\n\nnew\n\n{ops_report.END}\n\nafter\n"
-    assert ops_report.fill(filled, "new") == filled
+    page = f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+    filled = report.fill(page, ops_report.SCRIPT, "new\n")
+    assert filled == f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"
+    assert report.fill(filled, ops_report.SCRIPT, "new") == filled
 
 
-BOTH = ops_report.BEGIN + ops_report.END
+BOTH = BEGIN + END
 
 
-@pytest.mark.parametrize("page", ["nothing", ops_report.BEGIN, ops_report.END + ops_report.BEGIN, 2 * BOTH])
+@pytest.mark.parametrize("page", ["nothing", BEGIN, END + BEGIN, 2 * BOTH])
 def test_fill_needs_both_markers_once(page: str):
     with pytest.raises(ValueError, match="once each"):
-        ops_report.fill(page, "new")
+        report.fill(page, ops_report.SCRIPT, "new")
 
 
 def test_the_page_can_be_filled():
-    assert "new block" in ops_report.fill(Path("docs/performance.md").read_text(), "new block")
+    assert "new block" in report.fill(Path("docs/performance.md").read_text(), ops_report.SCRIPT, "new block")
 
 
 def test_plot(tmp_path: Path):
