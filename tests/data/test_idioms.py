@@ -143,3 +143,20 @@ def test_fast_enough():
 
 def test_compile_template_keeps_percent_and_braces():
     assert compile_template("$a % {$b}") % {"a": "x", "b": "y"} == "x % {y}"
+
+
+def test_exceptions_are_handled_and_generators_yield(documents: list[str]):
+    trees = [ast.parse(text) for text in documents]
+    tries = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Try)]
+    assert len(tries) > 400
+    assert all(len(node.handlers) == 1 for node in tries)
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    yielding = [node for node in functions if any(isinstance(part, ast.Yield) for part in ast.walk(node))]
+    assert 0.08 < len(yielding) / len(functions) < 0.2
+    assert all(not isinstance(node.body[-1], ast.Return) for node in yielding)
+
+
+def test_a_first_string_often_comes_late(documents: list[str]):
+    first = [match.start() for text in documents if (match := re.search("['\"]", text))]
+    assert sum(place > 200 for place in first) > 0.15 * len(documents)
+    assert sum(place < 50 for place in first) > 0.2 * len(documents)

@@ -9,7 +9,8 @@ How a document comes about:
 1. it draws its words: five nouns, two verbs, two letters, ... All its statements use these and no others,
    so that looking back pays, as it does in real code;
 2. it draws two to eleven *items*: statements, blocks (a header and indented statements), gathering idioms
-   (``x = set()`` ... ``x.add``), functions, a class. Each shuffles the document's nouns over its slots;
+   (``x = set()`` ... ``x.add``), functions, a class. Each shuffles the document's nouns over its slots. In
+   some documents the first items have no strings, so that one is not always at hand to look back to;
 3. the items are written one below the other.
 
 Everything is a function of the ``random.Random`` that is handed in.
@@ -33,6 +34,8 @@ _NOUN_SLOTS = "abcdw"
 _ORDERS = tuple(permutations(range(5)))
 _MIXED_QUOTES = 0.25
 """Share of documents in which each item chooses its own quotation mark."""
+_LATE_STRINGS = 0.4
+"""Share of documents with no string among their first statements: a first one may stand far down."""
 
 
 class _Choice:
@@ -54,8 +57,18 @@ class _Choice:
         return self._levels[depth][bisect(self._bounds, random_ * self._bounds[-1])]
 
 
+def _without_strings(table: idioms.Table) -> idioms.Table:
+    kept = {
+        name: (weight, [t for t in texts if "$q" not in t and '"' not in t])
+        for name, (weight, texts) in table.items()
+    }
+    return {name: (weight, tuple(texts)) for name, (weight, texts) in kept.items() if texts}
+
+
 _STATEMENT = _Choice.of(idioms.STATEMENTS)
 _HEADER = _Choice.of(idioms.HEADERS)
+_STRINGLESS_STATEMENT = _Choice.of(_without_strings(idioms.STATEMENTS))
+_STRINGLESS_HEADER = _Choice.of(_without_strings(idioms.HEADERS))
 _NOTED_FOR = _Choice(idioms.HEADERS["for, noted"][1])
 _NOTED = _Choice(idioms.STATEMENTS["notes"][1])
 _BODY = _Choice(idioms.BODIES)
@@ -63,6 +76,8 @@ _GATHER = _Choice.of(idioms.GATHERS)
 _DEFINITION = _Choice.of(idioms.DEFINITIONS)
 _SWAP = _Choice(idioms.SWAPS)
 _RETURN = _Choice(idioms.RETURNS)
+_HANDLER = _Choice(idioms.HANDLERS)
+_GENERATOR, _EARLY_RETURN = _Choice(idioms.GENERATORS), _Choice(idioms.EARLY_RETURNS)
 _NOUNS, _VERBS, _LETTERS = words(pools.NOUNS), words(pools.VERBS), words(pools.LETTERS)
 _NAMES = words(pools.NAMES)
 _ADJECTIVES, _CLASSES = words(pools.ADJECTIVES), words(pools.CLASSES)
@@ -78,6 +93,7 @@ class _Writer:
         self.nouns = rng.sample(_NOUNS, 5)
         verbs, letters = rng.sample(_VERBS, 2), rng.sample(_LETTERS, 2)
         self.mixed = self.draw() < _MIXED_QUOTES
+        self.strings = True
         self.words = {"f": verbs[0], "g": verbs[1], "q": "'\""[self.draw() < 0.5]}
         self.words.update(zip("xy", letters, strict=True))
         self.words.update(
@@ -104,7 +120,8 @@ class _Writer:
 
     def statement(self, depth: int) -> str:
         self.shuffle()
-        return _STATEMENT(self.draw(), depth) % self.words
+        choice = _STATEMENT if self.strings else _STRINGLESS_STATEMENT
+        return choice(self.draw(), depth) % self.words
 
     def body(self, depth: int) -> str:
         """One or two statements inside a block."""
@@ -112,11 +129,15 @@ class _Writer:
         return first + self.statement(depth) if self.draw() < 0.35 else first
 
     def block(self, depth: int) -> str:
-        """A header and its body; after an ``if``, often ``elif`` and ``else``."""
+        """A header and its body; after an ``if``, often ``elif`` and ``else``; after ``try`` a handler."""
         self.shuffle()
-        text = _HEADER(self.draw(), depth) % self.words
+        choice = _HEADER if self.strings else _STRINGLESS_HEADER
+        text = choice(self.draw(), depth) % self.words
         is_if, pad = text.lstrip().startswith("if "), _INDENTS[depth]
+        is_try = text.lstrip().startswith("try:")
         text += self.body(depth + 1)
+        if is_try:
+            text += _HANDLER(self.draw(), depth) % self.words + self.body(depth + 1)
         if is_if and self.draw() < 0.4:
             left, right = self.one(self.nouns), self.one(self.nouns)
             text += f"{pad}elif {left} == {right}:\n" + self.body(depth + 1)
@@ -153,9 +174,13 @@ class _Writer:
                 text += _NOTED_FOR(self.draw(), 1) % self.words + self.body(2)
             elif luck < 0.25:
                 text += _NOTED(self.draw(), 1) % self.words
+            elif luck < 0.32:
+                text += _EARLY_RETURN(self.draw(), 1) % self.words
             else:
                 text += self.item(1)
             self.shuffle()
+        if self.draw() < 0.15:
+            return text + _GENERATOR(self.draw(), 1) % self.words
         return text + _RETURN(self.draw(), 1) % self.words
 
     def record(self) -> str:
@@ -177,7 +202,10 @@ def idiom_document(rng: random.Random) -> str:
     """
     writer = _Writer(rng)
     text = ""
-    for _ in range(2 + int(writer.draw() ** 1.5 * 10)):
+    items = 2 + int(writer.draw() ** 1.5 * 10)
+    stringless = int(writer.draw() * items) if writer.draw() < _LATE_STRINGS else 0
+    for number in range(items):
+        writer.strings = number >= stringless
         luck = writer.draw()
         if luck < 0.70:
             text += writer.item(0)

@@ -122,6 +122,7 @@ HEADERS: Table = {
             "if $a == True:", "if $a == True:", "if $a:", "if $a:", "if $a:", "if $x == $y:",
         ),
     ),
+    "try": (10, ("try:",)),
     "with": (
         24,
         (
@@ -133,6 +134,11 @@ HEADERS: Table = {
     ),
 }
 """First lines of blocks; one or two statements follow, indented."""
+
+HANDLERS: tuple[str, ...] = (
+    "except:", "except:", "except Exception:", "except KeyError:", "except ValueError:",
+)
+"""What follows the statements of ``try``, with statements of its own."""
 
 BODIES: tuple[str, ...] = ("$f($x)", "$f($a)", "$f()", "$a = $f($x)", "$a.$f($x)", "$a = $b")
 """Short statements that suit the inside of a block."""
@@ -191,6 +197,16 @@ RETURNS: tuple[str, ...] = (
     "return True", "return True", "return True", "return True", "return False", "return $a",
     "return $a + $b", "return [$a, $b]", "return [[$a, $b]]", "return {$a: $b}", "return {$a: $b}",
     "return $f($q$w $t$q)", "return $a if $b else $c", "return open($q$w.txt$q)",
+)
+
+GENERATORS: tuple[str, ...] = (
+    "for $x in $a:\n    yield $x", "for $x in $f($a):\n    yield $x", "for $x in $a.$b:\n    yield $f($x)",
+    "while $a:\n    yield $f($a)", "while True:\n    yield $a",
+)
+"""What a function ends in that yields and does not return."""
+
+EARLY_RETURNS: tuple[str, ...] = (
+    "if $a == $b:\n    return $c", "if $a:\n    return $f($b)", "if $a == True:\n    return $b",
 )
 
 SWAPS: tuple[str, ...] = ("$u, $v = $v, $u",)
