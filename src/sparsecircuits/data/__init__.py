@@ -1,8 +1,8 @@
 """Text to batches: named sources, a tokenizer, token shards, batches as a pure function of (seed, step).
 
 Read in this order: :mod:`sources` (where text is from), :mod:`idioms` and :mod:`stories` (the texts that
-are made up), :mod:`mix` (shares and splits), :mod:`tokenizer`, :mod:`shards` (the corpus on disk),
-:mod:`batches`.
+are made up), :mod:`mix` (shares and splits), :mod:`tokenizer` (ours) and :mod:`foreign` (of any other
+model), :mod:`shards` (the corpus on disk), :mod:`batches`.
 
 >>> from sparsecircuits.data import DataConfig, batch, build_corpus
 >>> corpus = build_corpus(DataConfig(), "runs/corpus").require_context(64)     # doctest: +SKIP
@@ -11,18 +11,22 @@ torch.Size([16, 65])
 """
 
 from sparsecircuits.data.batches import batch, sequential_batches
+from sparsecircuits.data.foreign import ForeignTokenizer, open_tokenizer
 from sparsecircuits.data.shards import Corpus, DataConfig, build_corpus
 from sparsecircuits.data.sources import Document, SourceReport, read_source
-from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
+from sparsecircuits.data.tokenizer import TextTokenizer, Tokenizer, train_tokenizer
 
 __all__ = [
     "Corpus",
     "DataConfig",
     "Document",
+    "ForeignTokenizer",
     "SourceReport",
+    "TextTokenizer",
     "Tokenizer",
     "batch",
     "build_corpus",
+    "open_tokenizer",
     "read_source",
     "sequential_batches",
     "train_tokenizer",

@@ -55,6 +55,10 @@ class TextTokenizer(Protocol):
         """The ids of each text, without any added."""
         ...
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """What the tokens add up to: the text that was encoded, as far as the tokenizer keeps it."""
+        ...
+
     def text(self, id: int) -> str:
         """What a token adds to a text, the space in front of a word included."""
         ...
@@ -82,6 +86,8 @@ class Tokenizer:
         """
         content = json.loads(backend.to_str())
         _check_pipeline(content, origin)
+        backend.no_truncation()
+        backend.no_padding()
         backend.encode_special_tokens = True  # the text "<|endoftext|>" is text
         vocabulary = backend.get_vocab(with_added_tokens=True)
         texts = [text for text, _ in sorted(vocabulary.items(), key=lambda entry: entry[1])]
@@ -90,7 +96,7 @@ class Tokenizer:
         if not texts or texts[-1] != END_OF_TEXT:
             last = texts[-1] if texts else "missing"
             raise DataError(f"{origin}: the last entry is {last!r}; it must be {END_OF_TEXT!r}")
-        missing = [byte for character, byte in _byte_of_character().items() if character not in vocabulary]
+        missing = [byte for character, byte in byte_of_character().items() if character not in vocabulary]
         if missing:
             raise DataError(
                 f"{origin}: not byte-level: {len(missing)} bytes lack an entry, {missing[0]} first"
@@ -116,7 +122,7 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
             for index, text in enumerate(texts):
-                _require_utf8(text, f"text {index}", error)
+                require_utf8(text, f"text {index}", error)
             raise
         return [encoding.ids for encoding in encodings]
 
@@ -154,7 +160,7 @@ class Tokenizer:
         Raises:
             DataError: the file is missing, damaged, or of another kind of tokenizer.
         """
-        content = _read_text(path)
+        content = read_text(path)
         try:
             backend = tokenizers.Tokenizer.from_str(content)
         except Exception as error:  # the library raises bare Exception for every kind of damage
@@ -172,13 +178,8 @@ class Tokenizer:
         Raises:
             DataError: a file is missing or damaged, or a merge speaks of an entry that does not exist.
         """
-        try:
-            vocabulary = json.loads(_read_text(encoder_json))
-        except ValueError as error:
-            raise DataError(f"{encoder_json}: not JSON: {error}") from error
-        if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
-            raise DataError(f"{encoder_json}: expected a mapping from entry to id")
-        merges = list(_read_merges(vocab_bpe, vocabulary))
+        vocabulary = read_vocabulary(encoder_json)
+        merges = list(read_merges(vocab_bpe, vocabulary))
         return cls(_backend(vocabulary, merges), origin=str(encoder_json))
 
 
@@ -241,7 +242,7 @@ def _check_pipeline(content: dict[str, Any], origin: str) -> None:
 
 
 @functools.cache
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """GPT-2's spelling of bytes: the printable ones as they are, the others from U+0100 on, in order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
@@ -249,22 +250,45 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def _to_bytes(entry: str, origin: str) -> bytes:
-    table = _byte_of_character()
+    table = byte_of_character()
     try:
         return bytes(table[character] for character in entry)
     except KeyError as error:
         raise DataError(f"{origin}: the entry {entry!r} is not spelled in GPT-2's bytes") from error
 
 
-def _read_text(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
+    """The text of one of a tokenizer's files."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable tokenizer file: {error}") from error
 
 
-def _read_merges(path: str | Path, vocabulary: dict[str, int]) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object in one of a tokenizer's files."""
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object, got a {type(content).__name__}")
+    return content
+
+
+def read_vocabulary(path: str | Path) -> dict[str, int]:
+    """The mapping from entry to id that GPT-2's formats keep in a file of its own."""
+    vocabulary = read_json(path)
+    if not all(type(index) is int for index in vocabulary.values()):
+        raise DataError(f"{path}: expected a mapping from entry to id")
+    return vocabulary
+
+
+def read_merges(path: str | Path, vocabulary: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """The merges of GPT-2's formats, each of two entries, in their order."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line or (number == 1 and line.startswith("#")):
             continue
         pair = line.split(" ")
@@ -277,7 +301,8 @@ def _read_merges(path: str | Path, vocabulary: dict[str, int]) -> Iterator[tuple
         yield left, right
 
 
-def _require_utf8(text: str, where: str, cause: Exception) -> None:
+def require_utf8(text: str, where: str, cause: Exception) -> None:
+    """Refuse a text that no UTF-8 file can hold."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
