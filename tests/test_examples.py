@@ -1,4 +1,4 @@
-"""The bundled run: whole, small, true to its README, and its circuits do what their files say."""
+"""The bundled runs: whole, small, true to their READMEs, and the circuits do what their files say."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import torch
 from sparsecircuits import load_circuit, load_run
 from sparsecircuits.circuit import model_hash
 from sparsecircuits.errors import CheckpointError, DataError
-from sparsecircuits.examples import example_folder, is_example
+from sparsecircuits.examples import EXAMPLE, example_folder, example_name
 from sparsecircuits.examples.bundle import bundle
 from sparsecircuits.model import SparseGPT
+from sparsecircuits.presets import get_preset
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.tasks import get_task
+from sparsecircuits.tasks.evaluate import evaluate_task
 from sparsecircuits.tasks.score import Calibration, pair_logits, score
 from sparsecircuits.train import Run
 
@@ -74,6 +76,25 @@ def test_the_readme_speaks_of_these_files(run: Run, model: SparseGPT):
     assert sorted(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == TASKS
 
 
+def test_the_small_one_is_of_its_preset_and_its_readme_speaks_of_it():
+    run = load_run(example_folder("example-small"))
+    readme = (run.folder / "README.md").read_text(encoding="utf-8")
+    weights = (run.folder / "model" / "model.safetensors").read_bytes()
+    assert run.config == get_preset("small").run
+    assert f"(`circuit.model_hash`) | `{model_hash(run.model())}`" in readme
+    assert f"SHA-256 of `model/model.safetensors` | `{hashlib.sha256(weights).hexdigest()}`" in readme
+    assert "sparsecircuits train NAME --preset small --set train.seed=0" in readme
+    assert len(weights) < 4.5 * 2**20
+
+
+@pytest.mark.parametrize("task", ["var_swap", "class_init", "single_double_quote", "enumerate_range"])
+def test_the_small_one_copies_and_closes_strings(task: str):
+    run = load_run(example_folder("example-small"))
+    found = evaluate_task(run.model(), get_task(task), run.tokenizer(), pairs=64)
+    assert found.done
+    assert found.gap <= 0.05
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_circuit_does_what_its_file_says(task: str, run: Run, model: SparseGPT):
     circuit = load_circuit(run.circuits / task)
@@ -99,13 +120,14 @@ def test_its_corpus_is_not_there_and_the_readme_says_how_to_build_it(run: Run):
 
 def test_only_the_folder_itself_is_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(example_folder())
-    assert is_example(".")
-    assert not is_example(example_folder() / "circuits")
-    assert not is_example(tmp_path)
+    assert example_name(".") == EXAMPLE
+    assert example_name(example_folder("example-small")) == "example-small"
+    assert example_name(example_folder() / "circuits") is None
+    assert example_name(tmp_path) is None
 
 
 def test_bundled_again_it_is_the_same(model: SparseGPT, tmp_path: Path):
-    bundle(example_folder(), TASKS, tmp_path / "again")
+    bundle(example_folder(), TASKS, target=tmp_path / "again")
     for path in example_folder().rglob("*.*"):
         # The README names the versions that made it; safetensors may come to pad its header otherwise.
         if path.name not in ("README.md", "model.safetensors"):
@@ -120,6 +142,6 @@ def test_a_circuit_of_another_model_is_not_bundled(tmp_path: Path):
         model.lm_head.weight[0, 0] += 1
     model.save_pretrained(own / "model")
     with pytest.raises(CheckpointError, match="the circuit is of another model"):
-        bundle(own, TASKS[:1], tmp_path / "again")
+        bundle(own, TASKS[:1], target=tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert json.loads((own / "run.json").read_text())["corpus"] == "data"

@@ -59,7 +59,7 @@ def test_view_example_is_a_page_in_seconds(tmp_path: Path) -> None:
     page = (tmp_path / "example.html").read_text(encoding="utf-8")
     for circuit in saved_circuits(open_run("example")):
         assert f'"example/{circuit.task}"' in page
-    assert "<title>Circuits of the bundled example</title>" in page
+    assert "<title>Circuits of the bundled run example</title>" in page
     assert contents() == before
 
 
@@ -115,7 +115,7 @@ def test_no_command_writes_into_it(call, name: str, tmp_path: Path) -> None:
     trained = call("train", name)
     assert trained.code == 2
     assert trained.err.startswith(
-        f"error: {name!r} is the run that comes with the package; choose another name"
+        f"error: {name!r} is a run that comes with the package; choose another name"
     )
     assert call("view", name, TASK).out == "example.html\n"
     assert contents() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsecircuits.errors import CheckpointError, ConfigError, near_misses
-from sparsecircuits.examples import EXAMPLE, example_folder, is_example
+from sparsecircuits.examples import EXAMPLES, example_folder, example_name
 
 if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit
@@ -26,31 +26,31 @@ def new_run_folder(name: str) -> Path:
     ['runs/mine', 'there/mine']
 
     Raises:
-        ConfigError: it is the name or the folder of the bundled run.
+        ConfigError: it is the name or the folder of a bundled run.
     """
-    if name == EXAMPLE or is_example(name):
+    if name in EXAMPLES or example_name(name):
         raise ConfigError(
-            f"{name!r} is the run that comes with the package; choose another name, or a path such as "
-            f"{RUNS / EXAMPLE}"
+            f"{name!r} is a run that comes with the package; choose another name, or a path such as "
+            f"{RUNS / (example_name(name) or name)}"
         )
     bare = name not in (".", "..") and not any(sign in name for sign in ("/", os.sep))
     return RUNS / name if bare and not Path(name).is_dir() else Path(name)
 
 
 def open_run(name: str) -> Run:
-    """Open RUN: ``example`` for the bundled run, a folder, or one in ``runs/``.
+    """Open RUN: a bundled run by its name, such as ``example``, a folder, or one in ``runs/``.
 
     Raises:
         CheckpointError: there is none; the message names the runs that sound like it.
     """
     from sparsecircuits.train.run import RUN_FILE, Run
 
-    if name == EXAMPLE:
-        return Run.open(example_folder())
+    if name in EXAMPLES:
+        return Run.open(example_folder(name))
     folder = next((path for path in (Path(name), RUNS / name) if path.is_dir()), None)
     if folder is None:
         found = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/{RUN_FILE}")]
-        known = {EXAMPLE, *(path.relative_to(RUNS).as_posix() for path in found)}
+        known = {*EXAMPLES, *(path.relative_to(RUNS).as_posix() for path in found)}
         raise CheckpointError(f"no run {name!r}, here or in {RUNS}; {near_misses(name, known)}")
     return Run.open(folder)
 
@@ -60,10 +60,10 @@ def open_own_run(name: str) -> Run:
 
     Raises:
         CheckpointError: there is none.
-        ConfigError: it is the bundled run; the message says how to make a copy.
+        ConfigError: it is a bundled run; the message says how to make a copy.
     """
     run = open_run(name)
-    if is_example(run.folder):
+    if example_name(run.folder):
         raise ConfigError(
             f"{name!r} comes with the package, and nothing is written into it; make a copy of your own: "
             f"cp -r {shlex.quote(str(run.folder))} mine (mine/README.md then says how to build its corpus)"

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 from sparsecircuits.cli.arguments import open_run, saved_circuits
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.examples import EXAMPLE, is_example
+from sparsecircuits.examples import example_name
 
 #: The example's page is to be there in seconds, so its effects are measured on fewer held-out pairs.
 EXAMPLE_PAIRS = 32
@@ -54,11 +54,11 @@ def run(options: Options) -> None:
     if options.png is None:
         from sparsecircuits.viz.collect import circuit_page
 
-        bundled = is_example(run.folder)
-        path = options.export or (Path(f"{EXAMPLE}.html") if bundled else run.folder / "index.html")
+        bundled = example_name(run.folder)
+        path = options.export or (Path(f"{bundled}.html") if bundled else run.folder / "index.html")
         if bundled:
-            title = "Circuits of the bundled example"
-            circuit_page(run, circuits, path, title=title, name=EXAMPLE, effect_pairs=EXAMPLE_PAIRS)
+            title = f"Circuits of the bundled run {bundled}"
+            circuit_page(run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS)
         else:
             circuit_page(run, circuits, path)
         print(path)

@@ -1,7 +1,7 @@
-"""The run that comes with the package, so that there is a circuit to look at before anything is trained.
+"""The runs that come with the package, so that there is something to look at before anything is trained.
 
-It is a run folder like any other, without its corpus, checkpoints and metrics; its README.md says how it was
-made. Commands call it ``example``, and none of them writes into it.
+Each is a run folder like any other, without its corpus, checkpoints and metrics; its README.md says how it
+was made. Commands call them by the names of :data:`EXAMPLES`, and none of them writes into one.
 
 >>> from sparsecircuits import load_circuit, load_run
 >>> run = load_run(example_folder())
@@ -11,17 +11,21 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-#: What commands call it.
+#: The one that is meant where no other is named: of the preset ``demo``, with some of its circuits.
 EXAMPLE = "example"
+EXAMPLES: Mapping[str, str] = {EXAMPLE: "demo", "example-small": "small"}
+"""What commands call a bundled run -> the preset that it is of; its folder is called so too."""
 
 
-def example_folder() -> Path:
-    """The folder of the bundled run: a sparse model of small Python programs, and some of its circuits."""
-    return Path(__file__).parent / "python"
+def example_folder(name: str = EXAMPLE) -> Path:
+    """The folder of a bundled run: a sparse model of small Python programs."""
+    return Path(__file__).parent / EXAMPLES[name]
 
 
-def is_example(folder: str | Path) -> bool:
-    """Whether a folder is that of the bundled run, whatever it is called."""
-    return Path(folder).resolve() == example_folder().resolve()
+def example_name(folder: str | Path) -> str | None:
+    """What commands call the bundled run in a folder, however it is spelled; None if there is none."""
+    found = Path(folder).resolve()
+    return next((name for name in EXAMPLES if example_folder(name).resolve() == found), None)

@@ -1,4 +1,4 @@
-"""Make the bundled run anew out of a run of the demo: for those who work on this package.
+"""Make a bundled run anew out of a run of its preset: for those who work on this package.
 
 >>> bundle("runs/demo/sparse", ["single_double_quote", "for_while"])        # doctest: +SKIP
 
@@ -21,34 +21,34 @@ import torch
 from sparsecircuits import __version__
 from sparsecircuits.circuit import Circuit, load_circuit, model_hash
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
-from sparsecircuits.errors import CheckpointError
-from sparsecircuits.examples import example_folder
+from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.examples import EXAMPLE, EXAMPLES, example_folder
 from sparsecircuits.model.checkpoint import WEIGHTS_FILE, write_atomic
+from sparsecircuits.presets import get_preset
 from sparsecircuits.train import Run, load_run
 from sparsecircuits.train.run import RUN_FILE
 
 #: Where a copy of the run looks for its corpus: in itself.
 CORPUS = "data"
 RESULT, TOKENIZER = "result.json", "tokenizer.json"
-#: The corpus of the preset ``demo``, as its command makes it.
-_TRAIN_TOKENS = 2_400_000
 
 README = """\
-# A weight-sparse model of small Python programs, and {count} of its circuits
+# A weight-sparse model of small Python programs, of the preset `{preset}`
 
 A run folder as `sparsecircuits` writes it, without its corpus, checkpoints and metrics, and with its model
-stored sparse. `sparsecircuits view example` draws the circuits; every command that reads a run takes
-`example`; in Python it is `load_run(sparsecircuits.examples.example_folder())`.
+stored sparse. Every command that reads a run takes `{name}`: `sparsecircuits eval {name}` says what it
+does{view}; in Python it is `load_run(sparsecircuits.examples.example_folder("{name}"))`.
 
 ## How it was made
 
 | | |
 |---|---|
-| commands | `sparsecircuits train sparse --preset demo --set train.seed={seed}`, one thread; `prune sparse` |
+| commands | `sparsecircuits train NAME --preset {preset} --set train.seed={seed}`, one thread{prune} |
 | versions | sparsecircuits {version}, torch {torch} |
-| preset | `demo`; all settings are in [run.json](run.json), those of each pruning in its `circuit.json` |
+| preset | `{preset}`; all settings are in [run.json](run.json), those of a pruning in its `circuit.json` |
 | seed | {seed} |
-| training text | 95% made-up idioms, 5% Python's standard library; {tokens:,} tokens seen |
+| training text | 95% made-up idioms, 5% Python's standard library |
+| tokens seen | {tokens:,}, in {minutes:.1f} minutes |
 | validation loss | {val_loss:.4f} nats per token |
 | density of the matrices | {density:.5f} |
 | SHA-256 of the weights (`circuit.model_hash`) | `{model_sha256}` |
@@ -56,18 +56,14 @@ stored sparse. `sparsecircuits view example` draws the circuits; every command t
 
 The same command on another machine gives figures like these, not the same weights: sums come out in another
 order there.
-
-| circuit | nodes | edges | loss, held out | accuracy | without it, refitted |
-|---|---|---|---|---|---|
-{rows}
-
+{circuits}
 ## To prune it further
 
 Nothing is written into the package: copy the folder, and build its corpus beside it. The standard library's
 share depends on the version of Python, so the corpus may differ a little; the tokenizer stays the same.
 
 ```
-cp -r "$(python -c 'from sparsecircuits.examples import example_folder; print(example_folder())')" mine
+cp -r "$(python -c 'from sparsecircuits.examples import *; print(example_folder("{name}"))')" mine
 sparsecircuits data --out mine/{corpus} --tokenizer mine/{tokenizer} --train-tokens {train_tokens}
 sparsecircuits prune mine else_elif
 ```
@@ -79,18 +75,31 @@ library is under the PSF licence.
 """
 
 
-def bundle(source: str | Path, tasks: Sequence[str], target: str | Path | None = None) -> None:
-    """Replace the bundled run.
+CIRCUITS = """
+| circuit | nodes | edges | loss, held out | accuracy | without it, refitted |
+|---|---|---|---|---|---|"""
+
+
+def bundle(
+    source: str | Path, tasks: Sequence[str], name: str = EXAMPLE, target: str | Path | None = None
+) -> None:
+    """Replace a bundled run.
 
     Args:
-        source: a finished run.
-        tasks: those of its circuits that are to come along.
+        source: a finished run of the preset that :data:`~sparsecircuits.examples.EXAMPLES` has for the name.
+        tasks: those of its circuits that are to come along, possibly none.
+        name: what commands call it.
         target: the folder to make; None: :func:`~sparsecircuits.examples.example_folder`.
 
     Raises:
         CheckpointError: the run is not finished, a circuit is missing or damaged, or is of another model.
+        ConfigError: the run's settings are not those of the preset.
     """
-    run, target = load_run(source), Path(target or example_folder())
+    run, target = load_run(source), Path(target or example_folder(name))
+    preset = get_preset(EXAMPLES[name])
+    seed = run.config.train.seed
+    if run.config != preset.run.replace(train=preset.train.replace(seed=seed)):
+        raise ConfigError(f"{run.folder}: not of the preset {EXAMPLES[name]!r}, whatever its seed")
     model = run.model()
     found = model_hash(model)
     circuits = [load_circuit(run.circuits / task) for task in tasks]
@@ -101,35 +110,41 @@ def bundle(source: str | Path, tasks: Sequence[str], target: str | Path | None =
     target.mkdir(parents=True)
     header = json.loads((run.folder / RUN_FILE).read_text()) | {"corpus": CORPUS}
     write_atomic(target / RUN_FILE, (json.dumps(header, indent=2) + "\n").encode())
-    for name in (TOKENIZER, RESULT):
-        shutil.copyfile(run.folder / name, target / name)
+    for part in (TOKENIZER, RESULT):
+        shutil.copyfile(run.folder / part, target / part)
     model.save_pretrained(target / "model")
     for task in tasks:
         (target / "circuits" / task).mkdir(parents=True)
-        for name in (CIRCUIT_FILE, VALUES_FILE):
-            shutil.copyfile(run.circuits / task / name, target / "circuits" / task / name)
+        for part in (CIRCUIT_FILE, VALUES_FILE):
+            shutil.copyfile(run.circuits / task / part, target / "circuits" / task / part)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    write_atomic(target / "README.md", _readme(load_run(target), circuits, found).encode())
+    write_atomic(target / "README.md", _readme(load_run(target), circuits, name, found).encode())
 
 
-def _readme(run: Run, circuits: Sequence[Circuit], model_sha256: str) -> str:
+def _readme(run: Run, circuits: Sequence[Circuit], name: str, model_sha256: str) -> str:
     result = run.result() or {}
+    preset = EXAMPLES[name]
+    table = "\n".join((CIRCUITS, *map(_row, circuits), ""))
     return README.format(
-        count=len(circuits),
+        name=name,
+        preset=preset,
+        view=f", `sparsecircuits view {name}` draws its circuits" if circuits else "",
+        prune=", then `sparsecircuits prune NAME`" if circuits else "",
+        circuits=table if circuits else "",
         seed=run.config.train.seed,
         version=__version__,
         torch=torch.__version__,
         tokens=result["tokens"],
+        minutes=result["seconds"] / 60,
         val_loss=result["val_loss"],
         density=result["density"],
         model_sha256=model_sha256,
         weights=WEIGHTS_FILE,
         file_sha256=hashlib.sha256((run.folder / "model" / WEIGHTS_FILE).read_bytes()).hexdigest(),
-        rows="\n".join(_row(circuit) for circuit in circuits),
         corpus=CORPUS,
         tokenizer=TOKENIZER,
-        train_tokens=_TRAIN_TOKENS,
+        train_tokens=get_preset(preset).data.train_tokens,
     )
 
 
