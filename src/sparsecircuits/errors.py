@@ -7,7 +7,8 @@ mistake (one line, exit code 2) from a fault of ours (a traceback).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
 class SparseCircuitsError(Exception):
@@ -28,6 +29,48 @@ class CheckpointError(SparseCircuitsError, ValueError):
 
 class TaskError(SparseCircuitsError, ValueError):
     """A task whose pairs do not fit: unequal lengths, candidates that are not one token, no room."""
+
+
+class Place(NamedTuple):
+    """Where in a file something is written.
+
+    >>> str(Place(2, 9)), str(Place(2)), str(Place(None, 9)), str(Place())
+    ('row 2 (line 9)', 'row 2', 'line 9', 'the file')
+    """
+
+    row: int | None = None
+    """Which entry of the file's list, from 1; None: none of them."""
+    line: int | None = None
+    """Which line, from 1; None: the row's number is the line's, or the whole file is meant."""
+
+    def __str__(self) -> str:
+        if self.row is None:
+            return "the file" if self.line is None else f"line {self.line}"
+        return f"row {self.row}" + ("" if self.line is None else f" (line {self.line})")
+
+
+class Problem(NamedTuple):
+    """What is wrong at one place of a file."""
+
+    place: Place
+    reason: str
+
+
+class TaskFileError(TaskError):
+    """A user's task file with mistakes: all of them, a line ``FILE: row N: reason`` for each."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> list[str]:
+        """Each mistake as one line."""
+        return [
+            f"{self.file}: {reason}" if place == Place() else f"{self.file}: {place}: {reason}"
+            for place, reason in self.problems
+        ]
 
 
 class PruneError(SparseCircuitsError, RuntimeError):

@@ -64,9 +64,9 @@ def stories() -> Preset:
     """A sparse model of plain English: it learns simple stories and does the tasks of that suite."""
     preset = demo()
     return preset.replace(
-        data=preset.data.replace(mix={"stories": 1.0}, vocab_size=640, train_tokens=3_200_000),
+        data=preset.data.replace(mix={"stories": 1.0}, vocab_size=640, train_tokens=5_200_000),
         model=preset.model.replace(vocab_size=640),
-        train=preset.train.replace(steps=3000, embed_density=1 / 32),
+        train=preset.train.replace(steps=5000, embed_density=1 / 24),
     )
 
 
@@ -125,15 +125,17 @@ DEMO_TASKS = (
 def demo_plan(seed: int = 0) -> DemoPlan:
     """What ``sparsecircuits demo`` does; one seed for models, batches, pairs and masks.
 
-    The corpus stays the same, so that losses of several seeds can be compared.
+    The corpus stays the same, so that losses of several seeds can be compared. Circuits are searched and
+    measured on prompts of up to 32 tokens, half of the context, so that it takes minutes.
     """
     sparse, dense = demo(), demo_dense()
     return DemoPlan(
         data=sparse.data,
         sparse=sparse.run.replace(train=sparse.train.replace(seed=seed)),
         dense=dense.run.replace(train=dense.train.replace(seed=seed)),
-        prune=PruneConfig(seed=seed),
+        prune=PruneConfig(seed=seed, max_tokens=32),
         tasks=DEMO_TASKS,
+        eval_pairs=256,
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from sparsecircuits.tasks import STORY_TASKS, TASKS, get_task
+from sparsecircuits.data import Corpus
+from sparsecircuits.tasks import STORY_TASKS, TASKS, TokenPairs, get_task
 from sparsecircuits.train import load_run
 
 
@@ -18,6 +22,9 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
     assert report["val_loss"] == pytest.approx(load_run(trained).result()["val_loss"], abs=1e-6)  # type: ignore[index]
     assert report["val_loss_measured"] is True
     assert report["density"] == pytest.approx(0.125, abs=1e-3)
+    assert (report["pairs"], report["seed"]) == (32, 0)
+    # 20 tasks on three splits and five variants, both sides of 32 pairs of each.
+    assert report["overlap"] == {"prompts": 65 * 64, "found": 0, "tasks": {}}
     rows = {row["name"]: row for row in report["tasks"]}
     assert list(rows) == list(TASKS)
     # Its prompts end in different tokens, so the bigram table alone does it.
@@ -27,6 +34,11 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
         assert set(row) >= {"loss", "raw_loss", "accuracy", "scale", "done", "fits", "note"}
         assert row["done"] == (row["loss"] <= 0.15 and row["accuracy"] >= 0.95)
         assert list(row["splits"]) == ["train", "validation", "heldout"]
+        assert (row["fitted_on"]["count"], row["fitted_on"]["drawn"]) == (256, 256 + 32)
+        for figures in row["splits"].values():
+            assert list(figures) == ["loss", "raw_loss", "accuracy", "pairs", "in_corpus"]
+            assert figures["in_corpus"] == 0
+            assert sum(figures["pairs"]["templates"].values()) == 32
         assert row["loss"] == row["splits"]["heldout"]["loss"]
         assert row["gap"] == pytest.approx(row["loss"] - row["splits"]["train"]["loss"])
     assert [row["name"] for row in report["variants"]] == [
@@ -47,6 +59,16 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
             max_tokens=which["max_tokens"],
         )
         assert pairs.hash == which["sha256"]
+    assert all(row["in_corpus"] == 0 for row in report["variants"])
+
+
+def test_what_the_scale_was_fitted_on_can_be_drawn_again(call, trained: Path) -> None:
+    report = call("eval", trained, "--task", "else_elif", "--pairs", "8", "--json").json
+    (row,) = report["tasks"]
+    which = row["fitted_on"]
+    pairs = get_task("else_elif").pairs(load_run(trained).tokenizer(), "train", which["drawn"])
+    assert pairs.rows(slice(which["count"])).hash == which["sha256"]
+    assert pairs.rows(slice(which["count"], None)).hash == row["splits"]["train"]["pairs"]["sha256"]
 
 
 def test_the_other_suite(call, trained: Path) -> None:
@@ -60,7 +82,38 @@ def test_the_table(call, trained: Path) -> None:
     assert " ".join(lines[1]) == "task train validation held out raw loss accuracy gap done"
     assert [line[0] for line in lines[3:5]] == ["else_elif", "var_swap"]
     assert [line[-1] for line in lines[3:5]] == ["yes", "no"]
+    assert " ".join(lines[-2]) == "no prompt of 384 stands in the training corpus"
     assert lines[-1] == ["1", "of", "2", "tasks", "done"]
+
+
+def test_prompts_that_were_read_in_training_are_named(
+    call, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparsecircuits.cli import eval as command
+
+    # Of each set, as many as it has pairs on validation, none elsewhere.
+    def overlaps(measured: Sequence[TokenPairs], corpus: Corpus) -> list[int]:
+        return [len(pairs) if pairs.split == "validation" else 0 for pairs in measured]
+
+    monkeypatch.setattr(command, "overlaps", overlaps)
+    words = ("eval", trained, "--task", "else_elif", "var_swap", "--pairs", "8")
+    lines = call(*words).out.splitlines()
+    assert lines[-2] == (
+        "warning: 16 of 96 prompts stand in the training corpus: else_elif (8), var_swap (8)"
+    )
+    report = call(*words, "--json").json
+    assert report["overlap"] == {"prompts": 96, "found": 16, "tasks": {"else_elif": 8, "var_swap": 8}}
+    splits = report["tasks"][0]["splits"]
+    assert [splits[split]["in_corpus"] for split in splits] == [0, 8, 0]
+
+
+def test_a_task_of_a_users_own(call, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("task", "new", "own").code == 0
+    report = call("eval", trained, "--task", "own.yaml", "var_swap", "--pairs", "8", "--json").json
+    assert [row["name"] for row in report["tasks"]] == ["own", "var_swap"]
+    assert report["tasks"][0]["splits"]["heldout"]["pairs"]["task"] == "own"
+    assert report["variants"] == []
 
 
 def test_a_task_that_does_not_fit_is_said_in_the_table(call, own_run: Path) -> None:
@@ -80,6 +133,7 @@ def test_without_its_corpus_the_stored_loss_is_given(call, own_run: Path) -> Non
     shutil.rmtree(own_run / "data")
     done = call("eval", own_run, "--task", "else_elif", "--pairs", "8", "--json")
     assert done.json["val_loss_measured"] is False
+    assert done.json["overlap"] is None
     assert done.json["val_loss"] == load_run(own_run).result()["val_loss"]  # type: ignore[index]
 
 
@@ -109,3 +163,17 @@ def test_a_damaged_model_names_its_file(call, own_run: Path) -> None:
 def test_an_unfinished_run_says_so(call, own_run: Path) -> None:
     shutil.rmtree(own_run / "model")
     assert "training has not finished" in call("eval", own_run).err
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\n"
+        "from sparsecircuits.cli import main\n"
+        "try:\n"
+        "    main(['eval', '--help'])\n"
+        "except SystemExit:\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--against OTHER" in out
+    assert out.splitlines()[-1] == "False"

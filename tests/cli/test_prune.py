@@ -37,16 +37,14 @@ def _coin(rng: random.Random, split: str, room: int) -> TextPair:
 
 @pytest.fixture(scope="module", autouse=True)
 def only_these_tasks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in set(TASKS) - {UNFIT}:
-            patch.delitem(TASKS, name)
-        for task in (
-            planted.STRING_CLOSING,
-            planted.UNLEARNT_VALIDATION,
-            Task(CANNOT, "heads or tails", "contrast", _coin),
-        ):
-            patch.setitem(TASKS, task.name, task)
-        yield
+    all_tasks = dict(TASKS)
+    coin = Task(CANNOT, "heads or tails", "contrast", _coin)
+    mine = (all_tasks[UNFIT], planted.STRING_CLOSING, planted.UNLEARNT_VALIDATION, coin)
+    TASKS.clear()
+    TASKS.update({task.name: task for task in mine})
+    yield
+    TASKS.clear()
+    TASKS.update(all_tasks)
 
 
 @pytest.fixture(scope="module")

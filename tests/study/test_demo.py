@@ -100,13 +100,13 @@ def _coin(rng: random.Random, split: str, room: int) -> TextPair:
 
 @pytest.fixture(scope="module", autouse=True)
 def only_these_tasks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(TASKS):
-            patch.delitem(TASKS, name)
-        coin = Task(CANNOT, "heads or tails", "contrast", _coin)
-        for task in (planted.STRING_CLOSING, planted.UNLEARNT_VALIDATION, coin):
-            patch.setitem(TASKS, task.name, task)
-        yield
+    all_tasks = dict(TASKS)
+    coin = Task(CANNOT, "heads or tails", "contrast", _coin)
+    TASKS.clear()
+    TASKS.update({task.name: task for task in (planted.STRING_CLOSING, planted.UNLEARNT_VALIDATION, coin)})
+    yield
+    TASKS.clear()
+    TASKS.update(all_tasks)
 
 
 @pytest.fixture(scope="module")

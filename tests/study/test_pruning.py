@@ -47,7 +47,7 @@ def pruned_once(unpruned: Run, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """The run with its circuit, and the steps that a watcher heard of."""
     run = Run.open(shutil.copytree(unpruned.folder, tmp_path_factory.mktemp("pruned") / "run"))
     steps: list[int] = []
-    RunPruner(run, SETTINGS).prune(NAME, lambda done, loss: steps.append(done))
+    RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss: steps.append(done))
     return run, steps
 
 
@@ -58,13 +58,13 @@ def pruned(pruned_once: tuple[Run, list[int]], tmp_path: Path) -> Run:
 
 
 def test_nothing_there(unpruned: Run) -> None:
-    assert RunPruner(unpruned, SETTINGS).load(NAME) == Loaded(None, None)
+    assert RunPruner(unpruned, SETTINGS).load(STRING_CLOSING) == Loaded(None, None)
 
 
 def test_an_equal_one_is_loaded(pruned: Run) -> None:
     """Equal too if it is the model's context that limits the prompts: 16 tokens, of 64 that were allowed."""
     for config in (SETTINGS, SETTINGS.replace(max_tokens=16)):
-        circuit, why = RunPruner(pruned, config).load(NAME)
+        circuit, why = RunPruner(pruned, config).load(STRING_CLOSING)
         assert why is None
         assert circuit is not None
         assert circuit.nodes == planted.ATTENTION_CIRCUIT
@@ -74,9 +74,9 @@ def test_an_equal_one_is_loaded(pruned: Run) -> None:
 
 def test_pruning_again_gives_the_same(pruned: Run, pruned_once: tuple[Run, list[int]]) -> None:
     pruner = RunPruner(pruned, SETTINGS)
-    before = pruner.load(NAME).circuit
-    pruner.prune(NAME, lambda done, loss: None)
-    again = pruner.load(NAME).circuit
+    before = pruner.load(STRING_CLOSING).circuit
+    pruner.prune(STRING_CLOSING, lambda done, loss: None)
+    again = pruner.load(STRING_CLOSING).circuit
     assert before is not None
     assert again is not None
     assert (again.nodes, again.scale, again.info) == (before.nodes, before.scale, before.info)
@@ -90,29 +90,31 @@ def test_the_watcher_hears_every_mask_step(pruned_once: tuple[Run, list[int]]) -
 
 
 def test_other_settings(pruned: Run) -> None:
-    found = RunPruner(pruned, SETTINGS.replace(seed=1)).load(NAME)
+    found = RunPruner(pruned, SETTINGS.replace(seed=1)).load(STRING_CLOSING)
     assert found == Loaded(None, "the circuit there had other settings")
 
 
 def test_another_model(pruned: Run) -> None:
     pruned.finish(planted.neuron_model(pruned.tokenizer()), pruned.result() or {})
-    assert RunPruner(pruned, SETTINGS).load(NAME) == Loaded(None, "the circuit there was of another model")
+    assert RunPruner(pruned, SETTINGS).load(STRING_CLOSING) == Loaded(
+        None, "the circuit there was of another model"
+    )
 
 
 def test_necessity_was_not_tested(pruned: Run) -> None:
     pruner = RunPruner(pruned, SETTINGS)
-    circuit = pruner.load(NAME).circuit
+    circuit = pruner.load(STRING_CLOSING).circuit
     assert circuit is not None
     info = {key: value for key, value in circuit.info.items() if key != "necessity"}
     save_circuit(dataclasses.replace(circuit, info=info), pruned.circuits / NAME)
-    assert pruner.load(NAME).circuit is None
+    assert pruner.load(STRING_CLOSING).circuit is None
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "circuit.safetensors"])
 def test_damaged(pruned: Run, name: str) -> None:
     path = pruned.circuits / NAME / name
     path.write_bytes(path.read_bytes()[:-9])
-    circuit, why = RunPruner(pruned, SETTINGS).load(NAME)
+    circuit, why = RunPruner(pruned, SETTINGS).load(STRING_CLOSING)
     assert circuit is None
     assert why is not None
     assert why.startswith(str(path))
@@ -121,11 +123,11 @@ def test_damaged(pruned: Run, name: str) -> None:
 def test_settings_of_another_release(pruned: Run) -> None:
     """A circuit that is whole, found with a knob that is no more."""
     pruner = RunPruner(pruned, SETTINGS)
-    circuit = pruner.load(NAME).circuit
+    circuit = pruner.load(STRING_CLOSING).circuit
     assert circuit is not None
     info = {**circuit.info, "config": {**circuit.info["config"], "luck": 1}}
     save_circuit(dataclasses.replace(circuit, info=info), pruned.circuits / NAME)
-    why = pruner.load(NAME).why
+    why = pruner.load(STRING_CLOSING).why
     assert why is not None
     assert "unknown key 'luck'" in why
 
@@ -134,5 +136,5 @@ def test_a_model_that_cannot_leaves_nothing(unpruned: Run, tmp_path: Path) -> No
     run = Run.open(shutil.copytree(unpruned.folder, tmp_path / "run"))
     run.finish(planted.refusing_model(run.tokenizer()), run.result() or {})
     with pytest.raises(PruneError, match="the full model's own loss is 0.693"):
-        RunPruner(run, SETTINGS).prune(NAME, lambda done, loss: None)
+        RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss: None)
     assert not run.circuits.exists()

@@ -20,7 +20,7 @@ from sparsecircuits.tasks.overlap import found_in, prompts_of
 from sparsecircuits.tasks.pairs import MIN_TOKENS, TokenPairs
 
 NAMES = list(TASKS)
-ALL = [*TASKS, *VARIANTS]
+ALL = [name for name, task in {**TASKS, **VARIANTS}.items() if task.suite == "python"]
 TEMPLATED = [name for name in ALL if name != "bracket_counting:long"]
 """Those whose prompts are templates; that one grows by its list, not by lines around it."""
 

@@ -1,21 +1,30 @@
-"""``sparsecircuits eval``: how well a model predicts text, and which tasks it does."""
+"""``sparsecircuits eval``: how well a model predicts text, which tasks it does, and beside another model.
+
+Of one run: validation loss; every task on each split; variants; which prompts stand in the training corpus.
+Beside another (``--against``): see :mod:`sparsecircuits.cli.against`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from sparsecircuits.cli.arguments import open_run
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
+from sparsecircuits.cli.task_rows import Suite, chosen_tasks, overlaps, task_row, variant_rows, with_notes
+from sparsecircuits.cli.view import PICTURES
 from sparsecircuits.config import Config
-from sparsecircuits.errors import ConfigError, DataError, TaskError
+from sparsecircuits.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    from sparsecircuits.data import Corpus
     from sparsecircuits.model import SparseGPT
+    from sparsecircuits.tasks import Task, TokenPairs
     from sparsecircuits.train import Run
 
 COLUMNS = (
@@ -43,20 +52,30 @@ VARIANT_COLUMNS = (
 class Options(Config):
     """Measure a model: validation loss, and loss and accuracy on every task, its splits and its variants.
 
-    Losses of tasks are means over prompts in nats, after one positive scale on the logits that is fitted on
-    other training prompts; "raw loss" is the held-out loss without it. A task is done at a held-out loss of
-    at most 0.15 and an accuracy of at least 95%; "gap" is the held-out loss minus the train loss. A variant,
-    TASK:VARIANT, asks the same in surroundings where the paper predicts failures, with the scale of its task.
+    Losses of tasks are means over prompts in nats, after one positive scale on the logits, fitted on other
+    training pairs (256 of them); "raw loss" is the held-out loss without it. A task is done at a held-out
+    loss of at most 0.15 and an accuracy of at least 95%; "gap" is the held-out loss minus the train loss. A
+    variant, TASK:VARIANT, asks the same in surroundings where the paper predicts failures, with the scale
+    of its task. The last lines say whether prompts stand word for word in the training corpus, and how many
+    tasks are done.
 
-    Example: sparsecircuits eval demo/sparse
+    With --against, two models side by side: validation loss, held-out loss and accuracy on every task, and
+    how their losses go together token by token, as a correlation (1: the same tokens are hard for both) and
+    a picture.
+
+    Example: sparsecircuits eval demo/sparse --against demo/dense --picture losses.png
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run: its folder, or its name in runs/; example: the one that comes with the package."""
-    task: tuple[str, ...] = ()
-    """Only these tasks, without their variants."""
-    suite: Literal["python", "stories"] = "python"
-    """Which collection of tasks: the paper's twenty, or questions about plain English."""
+    against: Annotated[str | None, arg(metavar="OTHER")] = None
+    """Another run, of the same tokenizer, to compare with."""
+    picture: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Where to draw the comparison: .png, .svg or .pdf; RUN/against_OTHER.png if not given."""
+    task: Annotated[tuple[str, ...], arg(metavar="[TASK ...]")] = ()
+    """Only these tasks, without their variants: by name, or the file of a task of your own."""
+    suite: Suite = "auto"
+    """Which tasks: the paper's twenty, those in plain English, or all; auto: what RUN's corpus teaches."""
     pairs: int = 512
     """Prompt pairs of each task and split."""
     seed: int = 0
@@ -67,102 +86,145 @@ class Options(Config):
 
 def run(options: Options) -> None:
     """Measure and print."""
-    from sparsecircuits.tasks import SUITES, get_task
-
     if options.pairs < 1:
         raise ConfigError(f"--pairs is {options.pairs}; it must be at least 1")
-    names = [get_task(name).name for name in options.task] or list(SUITES[options.suite])
+    if options.picture is not None and options.against is None:
+        raise ConfigError("--picture draws a comparison; name the other run with --against")
+    if options.picture is not None and options.picture.suffix not in PICTURES:
+        raise ConfigError(f"--picture is {options.picture}; it must end in {', '.join(PICTURES)}")
     run = open_run(options.run)
-    model = run.model()
-    with Progress() as progress:
-        bar = progress.add("validation loss")
-        val_loss, measured = _val_loss(run, model)
-        bar.update(1, loss=val_loss)
-        bar = progress.add("tasks", total=len(names))
-        rows: list[dict[str, Any]] = []
-        variants: list[dict[str, Any]] = []
-        for done, name in enumerate(names):
-            bar.update(done)
-            row = task_row(run, model, name, options.pairs, options.seed)
-            rows.append(row)
-            if not options.task and row["fits"]:
-                variants += variant_rows(run, model, row, options.pairs, options.seed)
-        bar.update(len(names))
-    result = run.result() or {}
-    report = {
-        "run": str(run.folder),
-        "val_loss": val_loss,
-        "val_loss_measured": measured,
-        "density": result.get("density"),
-        "tokens": result.get("tokens"),
-        "tasks": rows,
-        "variants": variants,
-    }
+    tasks = chosen_tasks(run, options.task, options.suite)
+    if options.against is not None:
+        from sparsecircuits.cli.against import compare_runs
+
+        compare_runs(
+            run,
+            open_run(options.against),
+            tasks,
+            pairs=options.pairs,
+            seed=options.seed,
+            variants=not options.task,
+            picture=options.picture,
+            as_json=options.json,
+        )
+        return
+    report = measure(run, tasks, pairs=options.pairs, seed=options.seed, variants=not options.task)
     if options.json:
         print_json(report)
-        return
-    note = "" if measured else " (as training stored it: the corpus is not here)"
-    print(f"{run.folder}: validation loss {val_loss:.4f} nats/token{note}, density {report['density']:.4f}")
+    else:
+        print_report(report)
+
+
+def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants: bool) -> dict[str, Any]:
+    """What ``--json`` prints: the validation loss and a row for each task and variant.
+
+    Raises:
+        CheckpointError: the run has no model yet, or it is damaged.
+        DataError: the corpus is there, but damaged.
+    """
+    model = run.model().to_sparse()
+    corpus = run.corpus() if run.corpus_folder.is_dir() else None
+    rows: list[dict[str, Any]] = []
+    shifted: list[dict[str, Any]] = []
+    measured: list[TokenPairs] = []
+    with Progress() as progress:
+        bar = progress.add("validation loss", total=1)
+        val_loss = _val_loss(run, model, corpus)
+        bar.update(1, loss=val_loss)
+        bar = progress.add("tasks", total=len(tasks))
+        for done, task in enumerate(tasks):
+            bar.update(done)
+            asked: list[TokenPairs] = []
+            row = task_row(run, model, task, pairs, seed, watch=asked.append)
+            rows.append(row)
+            if not row["fits"]:
+                continue
+            measured += asked
+            if variants:
+                shifted += variant_rows(run, model, task, row["scale"], pairs, seed, watch=measured.append)
+        bar.update(len(tasks))
+        overlap = None
+        if corpus is not None:
+            bar = progress.add("prompts in the corpus", total=1)
+            overlap = _note_overlap(rows, shifted, measured, corpus)
+            bar.update(1)
+    result = run.result() or {}
+    return {
+        "run": str(run.folder),
+        "val_loss": val_loss,
+        "val_loss_measured": corpus is not None,
+        "density": result.get("density"),
+        "tokens": result.get("tokens"),
+        "pairs": pairs,
+        "seed": seed,
+        "overlap": overlap,
+        "tasks": rows,
+        "variants": shifted,
+    }
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The tables, and what to say around them."""
+    rows, variants, overlap = report["tasks"], report["variants"], report["overlap"]
+    note = "" if report["val_loss_measured"] else " (as training stored it: the corpus is not here)"
+    density = Column("density", "", ".4f").text(report)
+    print(f"{report['run']}: validation loss {report['val_loss']:.4f} nats/token{note}, density {density}")
     print_table(rows, with_notes(COLUMNS, rows))
     if variants:
         print_table(variants, with_notes(VARIANT_COLUMNS, variants))
+    if overlap is not None:
+        print(overlap_line(overlap))
     print(f"{sum(row['done'] for row in rows)} of {len(rows)} tasks done")
 
 
-def task_row(run: Run, model: SparseGPT, name: str, pairs: int = 512, seed: int = 0) -> dict[str, Any]:
-    """One task: its figures, or None for each and the reason where it does not fit the tokenizer."""
-    from sparsecircuits.tasks import get_task
-    from sparsecircuits.tasks.evaluate import evaluate_task
+def overlap_line(overlap: dict[str, Any]) -> str:
+    """Whether what was asked had been read in training.
 
-    keys = ("loss", "raw_loss", "accuracy", "scale", "gap")
-    row: dict[str, Any] = {"name": name, **dict.fromkeys(keys)}
-    try:
-        score = evaluate_task(model, get_task(name), run.tokenizer(), pairs=pairs, seed=seed)
-    except TaskError as error:
-        return {**row, "done": False, "fits": False, "note": brief(error), "error": str(error)}
-    figures = {key: getattr(score, key) for key in keys}
-    prompts = {"fitted_on": score.fitted_on.to_dict(), "splits": score.to_dict()["splits"]}
-    return {**row, **figures, **prompts, "done": score.done, "fits": True, "note": None}
-
-
-def variant_rows(
-    run: Run, model: SparseGPT, row: dict[str, Any], pairs: int = 512, seed: int = 0
-) -> list[dict[str, Any]]:
-    """The variants of the task of ``row``, measured on held-out pairs with its scale."""
-    from sparsecircuits.tasks import get_task, variants_of
-    from sparsecircuits.tasks.evaluate import evaluate_variant
-
-    rows: list[dict[str, Any]] = []
-    for variant in variants_of(get_task(row["name"])):
-        name = {"name": variant.name}
-        try:
-            found = evaluate_variant(model, variant, run.tokenizer(), row["scale"], pairs=pairs, seed=seed)
-        except TaskError as error:
-            nothing = dict.fromkeys(("loss", "raw_loss", "accuracy", "pairs"))
-            rows.append({**name, **nothing, "note": brief(error)})
-        else:
-            rows.append({**name, **found.to_dict(), "note": None})
-    return rows
+    >>> overlap_line({"prompts": 3072, "found": 0, "tasks": {}})
+    'no prompt of 3,072 stands in the training corpus'
+    >>> overlap_line({"prompts": 3072, "found": 5, "tasks": {"with_as": 4, "for_while": 1}})
+    'warning: 5 of 3,072 prompts stand in the training corpus: with_as (4), for_while (1)'
+    """
+    if not overlap["found"]:
+        return f"no prompt of {overlap['prompts']:,} stands in the training corpus"
+    named = ", ".join(f"{name} ({count:,})" for name, count in overlap["tasks"].items())
+    counts = f"{overlap['found']:,} of {overlap['prompts']:,} prompts"
+    return f"warning: {counts} stand in the training corpus: {named}"
 
 
-def with_notes(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> list[Column]:
-    """The columns, without ``note`` where no row has one."""
-    noted = any(row["note"] for row in rows)
-    return [column for column in columns if noted or column.key != "note"]
+def _note_overlap(
+    rows: Sequence[dict[str, Any]],
+    variants: Sequence[dict[str, Any]],
+    measured: Sequence[TokenPairs],
+    corpus: Corpus,
+) -> dict[str, Any]:
+    """Write ``in_corpus`` into every measured split and variant; return the sums, by task where not 0."""
+    found = {
+        (pairs.task, pairs.split): count
+        for pairs, count in zip(measured, overlaps(measured, corpus), strict=True)
+    }
+    for row in rows:
+        for split, figures in row["splits"].items():
+            figures["in_corpus"] = found[row["name"], split]
+    for row in variants:
+        row["in_corpus"] = found.get((row["name"], "heldout"))
+    by_task: dict[str, int] = {}
+    for (name, _), count in found.items():
+        by_task[name] = by_task.get(name, 0) + count
+    return {
+        "prompts": sum(2 * len(pairs) for pairs in measured),
+        "found": sum(by_task.values()),
+        "tasks": {name: count for name, count in by_task.items() if count},
+    }
 
 
-def brief(error: Exception | str, limit: int = 90) -> str:
-    """An error's first line, cut to fit into a table."""
-    line = str(error).splitlines()[0]
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def _val_loss(run: Run, model: SparseGPT) -> tuple[float, bool]:
-    """The validation loss, and whether it was measured now or, for want of the corpus, read from the run."""
+def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None) -> float:
+    """The validation loss, measured now or, for want of the corpus, read from the run."""
     from sparsecircuits.train import evaluate
 
-    try:
-        tokens = run.corpus().val
-    except DataError:
-        return (run.result() or {})["val_loss"], False
-    return evaluate(model, tokens, limit=run.config.train.eval_tokens), True
+    if corpus is not None:
+        return evaluate(model, corpus.val, limit=run.config.train.eval_tokens)
+    result = run.result()
+    if result is None:
+        raise CheckpointError(f"{run.folder}: neither its corpus nor its result.json is here")
+    return result["val_loss"]

@@ -10,7 +10,7 @@ code    meaning
 ======  =============================================================
 0       done
 1       a result, but not the one asked for; the command's help says
-2       the user can put it right: one line, ``error: ...``
+2       the user can put it right: a line ``error: ...``, or one for each mistake in a task file
 130     interrupted with Ctrl-C
 ======  =============================================================
 """
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsecircuits.errors import SparseCircuitsError, near_misses
+from sparsecircuits.errors import SparseCircuitsError, TaskFileError, near_misses
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,19 @@ class Command:
         return importlib.import_module(f"sparsecircuits.cli.{name.replace('-', '_')}")
 
 
+#: So many mistakes of a task file are named.
+MOST_MISTAKES = 50
+
 COMMANDS = {
     "demo": Command("train a sparse model and its dense twin, prune both, draw the circuits", resumes=True),
     "data": Command("turn text into a tokenizer and token shards", resumes=True),
     "train": Command("train a model on a corpus", resumes=True),
     "eval": Command("measure a model: validation loss and every task"),
     "generate": Command("let a model go on with a text"),
-    "task": Command("list the tasks, or show one's prompt pairs and how they are tokenised"),
+    "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),
     "prune": Command("cut out the circuit that does a task", resumes=True),
     "view": Command("draw circuits as one self-contained page"),
+    "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }
 
@@ -77,6 +81,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(f"unknown {what} {name!r}; {near_misses(name, known)}")
     try:
         return _run(name, rest)
+    except TaskFileError as error:
+        more = len(error.lines) - MOST_MISTAKES
+        return _fail(
+            *error.lines[:MOST_MISTAKES], *([f"{error.file}: and {more:,} more"] if more > 0 else [])
+        )
     except SparseCircuitsError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -130,6 +139,7 @@ def _version() -> str:
     return version("sparsecircuits")
 
 
-def _fail(message: str) -> int:
-    print("error: " + message.replace("\n", " "), file=sys.stderr)
+def _fail(*messages: str) -> int:
+    for message in messages:
+        print("error: " + message.replace("\n", " "), file=sys.stderr)
     return 2

@@ -1,22 +1,23 @@
 """``sparsecircuits prune``: cut out of a run's model the circuits that do its tasks.
 
-For each task: load the circuit that is there already if it is of this model and these settings; else
-measure whether the model does the task at all, prune, test necessity, save. At the end, the table and the
-page of everything in ``RUN/circuits``.
+For each task, a built-in one or a user's file: load the circuit that is there already if it is of this model,
+these settings and this very task; else measure whether the model does the task at all, prune, test necessity,
+save. At the end, the table and the page of everything in ``RUN/circuits``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from sparsecircuits.cli.arguments import open_own_run, saved_circuits
-from sparsecircuits.cli.eval import brief, task_row, with_notes
 from sparsecircuits.cli.progress import Bar, Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
+from sparsecircuits.cli.task_rows import brief, task_row, with_notes
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, PruneError
 from sparsecircuits.prune.config import PruneConfig
@@ -24,6 +25,7 @@ from sparsecircuits.prune.config import PruneConfig
 if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit
     from sparsecircuits.study.pruning import RunPruner
+    from sparsecircuits.tasks import Task
     from sparsecircuits.train import Run
 
 COLUMNS = (
@@ -58,7 +60,7 @@ class Options(Config):
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run: its folder, or its name in runs/."""
     tasks: Annotated[Positional[tuple[str, ...]], arg(metavar="[TASK ...]")] = ()
-    """Tasks to prune."""
+    """Tasks to prune: by name, or the file of a task of your own, which RUN keeps a copy of in RUN/tasks."""
     all: bool = False
     """Prune every task that the model does."""
     json: bool = False
@@ -68,15 +70,15 @@ class Options(Config):
 
 def run(options: Options) -> int:
     """Prune and print; 1 if there is no circuit for any of the tasks."""
-    from sparsecircuits.tasks import TASKS, get_task
+    from sparsecircuits.tasks import TASKS
     from sparsecircuits.viz.collect import circuit_page
 
     if options.all == bool(options.tasks):
         raise ConfigError("name the tasks to prune, or give --all for every task that the model does")
-    names = [get_task(name).name for name in dict.fromkeys(options.tasks)] or list(TASKS)
     run = open_own_run(options.run)
+    tasks = chosen(run, options.tasks) or list(TASKS.values())
     with Progress() as progress:
-        rows = prune_tasks(run, names, options.config, progress.add)
+        rows = prune_tasks(run, tasks, options.config, progress.add)
     found = any(row["nodes"] is not None for row in rows)
     page = run.circuits / "index.html"
     if options.json:
@@ -86,15 +88,51 @@ def run(options: Options) -> int:
         print_table(rows, with_notes(COLUMNS, rows))
     if not found:
         return 1
-    circuit_page(run, saved_circuits(run), page)
+    circuits, left_out = circuits_to_show(run, tasks)
+    circuit_page(run, circuits, page, tasks={task.name: task for task in tasks})
+    if left_out:
+        print(f"not on the page, as their tasks are code: {', '.join(left_out)}", file=sys.stderr)
     if not options.json:
         print(f"page: {page}")
     return 0
 
 
+def chosen(run: Run, words: Sequence[str]) -> list[Task]:
+    """The tasks that the words mean, a user's own among them if they fit the run's model.
+
+    Raises:
+        TaskError: there is no such task (TaskFileError: its file has mistakes, or it does not fit the model).
+        ConfigError: two tasks of one name.
+    """
+    from sparsecircuits.tasks.own import require_fit, resolve_task
+
+    tasks: dict[str, Task] = {}
+    for word in dict.fromkeys(words):
+        task = resolve_task(word, run.folder)
+        if task.name in tasks:
+            raise ConfigError(f"two tasks are called {task.name!r}, and a run has one circuit of that name")
+        require_fit(task, run.tokenizer(), run.config.model.n_ctx)
+        tasks[task.name] = task
+    return list(tasks.values())
+
+
+def circuits_to_show(run: Run, tasks: Sequence[Task]) -> tuple[list[Circuit], list[str]]:
+    """The run's circuits, and the names of those of code that is not among the tasks.
+
+    Code is not run from a run's folder, so there are no prompts to show these circuits on.
+    """
+    from sparsecircuits.tasks.own import kept_files
+
+    code = {name for name, path in kept_files(run.folder).items() if path.suffix == ".py"}
+    unknown = code - {task.name for task in tasks}
+    circuits = saved_circuits(run)
+    shown = [circuit for circuit in circuits if circuit.task not in unknown]
+    return shown, [circuit.task for circuit in circuits if circuit.task in unknown]
+
+
 def prune_tasks(
     run: Run,
-    names: Sequence[str],
+    tasks: Sequence[Task],
     config: PruneConfig,
     add_bar: Callable[[str, int], Bar],
 ) -> list[dict[str, Any]]:
@@ -103,21 +141,21 @@ def prune_tasks(
 
     pruner = RunPruner(run, config)
     steps = config.steps * len(config.penalties)
-    return [_row(pruner, name, add_bar(f"prune {name}", steps)) for name in names]
+    return [_row(pruner, task, add_bar(f"prune {task.name}", steps)) for task in tasks]
 
 
-def _row(pruner: RunPruner, name: str, bar: Bar) -> dict[str, Any]:
+def _row(pruner: RunPruner, task: Task, bar: Bar) -> dict[str, Any]:
     """Load, or measure and prune."""
-    circuit, why = pruner.load(name)
+    circuit, why = pruner.load(task)
     note = f"pruned anew: {brief(why)}" if why else "loaded"
     if circuit is None:
         bar.update(0)
-        score = task_row(pruner.run, pruner.model, name, seed=pruner.config.seed)
+        score = task_row(pruner.run, pruner.model, task, seed=pruner.config.seed)
         if not score["done"]:
             return _no_circuit(score)
         last = (bar.total or 1) - 1
         try:
-            circuit = pruner.prune(name, lambda steps, loss: bar.update(min(steps, last), loss=loss))
+            circuit = pruner.prune(task, lambda steps, loss: bar.update(min(steps, last), loss=loss))
         except PruneError as error:
             return _no_circuit(score, str(error))
         note = note if why else None

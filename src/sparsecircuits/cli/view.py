@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +15,9 @@ from sparsecircuits.cli.arguments import open_run, saved_circuits
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
+
+if TYPE_CHECKING:
+    from sparsecircuits.tasks import Task
 
 #: The example's page is to be there in seconds, so its effects are measured on fewer held-out pairs.
 EXAMPLE_PAIRS = 32
@@ -39,6 +43,8 @@ class Options(Config):
     """Where to write the page; RUN/index.html if not given, for the example example.html here."""
     png: Path | None = None
     """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
+    task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
+    """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
     open: bool = False
     """Open the page, or the picture, in the browser."""
 
@@ -51,6 +57,7 @@ def run(options: Options) -> None:
         raise ConfigError("--png and --export: give one of them")
     run = open_run(options.run)
     circuits = saved_circuits(run, options.circuits)
+    tasks = _tasks(options.task)
     if options.png is None:
         from sparsecircuits.viz.collect import circuit_page
 
@@ -58,28 +65,35 @@ def run(options: Options) -> None:
         path = options.export or (Path(f"{bundled}.html") if bundled else run.folder / "index.html")
         if bundled:
             title = f"Circuits of the bundled run {bundled}"
-            circuit_page(run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS)
+            circuit_page(
+                run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks
+            )
         else:
-            circuit_page(run, circuits, path)
+            circuit_page(run, circuits, path, tasks=tasks)
         print(path)
         if options.open or (bundled and sys.stdout.isatty()):
             _open(path)
         return
-    from sparsecircuits.tasks import get_task
-    from sparsecircuits.viz.collect import circuit_entry
+    from sparsecircuits.viz.collect import circuit_entry, task_of
     from sparsecircuits.viz.static import draw_circuit
 
     if len(circuits) > 1:
         names = ", ".join(circuit.task for circuit in circuits)
         raise ConfigError(f"--png draws one circuit; name one of {names}")
     (circuit,) = circuits
-    entry = circuit_entry(
-        run.model(), run.tokenizer(), circuit, get_task(circuit.task), model_name=run.name, samples=2
-    )
+    task = task_of(circuit, run, tasks)
+    entry = circuit_entry(run.model(), run.tokenizer(), circuit, task, model_name=run.name, samples=2)
     draw_circuit(entry, options.png)
     print(options.png)
     if options.open:
         _open(options.png)
+
+
+def _tasks(files: Sequence[str]) -> dict[str, Task]:
+    """The tasks of some files by name."""
+    from sparsecircuits.tasks.own import read_task
+
+    return {task.name: task for task in map(read_task, files)}
 
 
 def _open(path: Path) -> None:

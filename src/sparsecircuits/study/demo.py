@@ -220,7 +220,7 @@ def _evaluate_name(model: str) -> str:
 
 
 def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskScore]:
-    """Every task's score, from the run's folder if it was measured before."""
+    """Every task's score on held-out prompts, from the run's folder if it was measured before."""
     path = folder / SCORES
     if path.is_file():
         scores = [TaskScore.from_dict(score) for score in json.loads(path.read_text())]
@@ -230,7 +230,7 @@ def _evaluate(folder: Path, pairs: int, seed: int, report: Report) -> list[TaskS
     model, tokenizer = run.model().to_sparse(), run.tokenizer()
     scores = []
     for task in TASKS.values():
-        scores.append(evaluate_task(model, task, tokenizer, pairs=pairs, seed=seed))
+        scores.append(evaluate_task(model, task, tokenizer, pairs=pairs, seed=seed, splits=("heldout",)))
         report(len(scores), scores[-1].loss, None)
     rows = [score.to_dict() for score in scores]
     write_atomic(path, (json.dumps(rows, indent=2) + "\n").encode())
@@ -251,11 +251,11 @@ def _prune(folder: Path, model: str, task: str, config: PruneConfig, report: Rep
     """The page's entry of the circuit, or None where the model itself misses the target."""
     pruner = _pruner(folder, config)
     report(0, None, None)
-    circuit = pruner.load(task).circuit
+    circuit = pruner.load(get_task(task)).circuit
     entry_file = pruner.run.circuits / task / "page.json"
     if circuit is None or not entry_file.is_file():
         try:
-            circuit = circuit or pruner.prune(task, lambda steps, loss: report(steps, loss, None))
+            circuit = circuit or pruner.prune(get_task(task), lambda steps, loss: report(steps, loss, None))
         except PruneError:
             return None
         entry = circuit_entry(pruner.model, pruner.tokenizer, circuit, get_task(task), model_name=model)

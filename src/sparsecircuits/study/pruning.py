@@ -1,6 +1,7 @@
 """Prune a run's model for a task, test necessity, and keep the circuit in the run's folder.
 
-A circuit that is there already, of this model and these settings, is loaded instead.
+A circuit that is there already, of this model, these settings and this task, is loaded instead. A task of a
+user's own is kept beside its circuit, as it was then (:mod:`sparsecircuits.tasks.own.kept`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from sparsecircuits.circuit import Circuit, load_circuit, model_hash, save_circu
 from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.prune import PruneConfig, Splits, pretraining_means, prune
-from sparsecircuits.tasks import get_task
+from sparsecircuits.tasks import Task
+from sparsecircuits.tasks.own import is_of, keep_task, version_of
 from sparsecircuits.train import Run
 from sparsecircuits.validate import necessity
 
@@ -40,9 +42,9 @@ class RunPruner:
         self.hash = model_hash(self.model)
         self._means: dict[str, Tensor] | None = None
 
-    def load(self, task: str) -> Loaded:
-        """The circuit that is there already, if it is of this model and these settings."""
-        folder = self.run.circuits / task
+    def load(self, task: Task) -> Loaded:
+        """The circuit that is there already, if it is of this model, these settings and this very task."""
+        folder = self.run.circuits / task.name
         if not (folder / CIRCUIT_FILE).is_file():
             return Loaded(None, None)
         try:
@@ -52,15 +54,17 @@ class RunPruner:
             return Loaded(None, str(error))
         if circuit.info.get("model_sha256") != self.hash:
             return Loaded(None, "the circuit there was of another model")
+        if not is_of(circuit.info, task):
+            return Loaded(None, "the circuit there was of another version of the task")
         if stored != self.config or "necessity" not in circuit.info:
             return Loaded(None, "the circuit there had other settings")
         return Loaded(circuit, None)
 
-    def prune(self, task: str, watch: Watch) -> Circuit:
+    def prune(self, task: Task, watch: Watch) -> Circuit:
         """Prune, test necessity, save into ``RUN/circuits/TASK``.
 
         Raises:
-            TaskError: the task does not fit the tokenizer.
+            TaskError: the task does not fit the tokenizer (TaskFileError: one of a user's own).
             PruneError: the model itself misses the target.
         """
         tokens = self.run.corpus().train
@@ -75,12 +79,11 @@ class RunPruner:
             steps += stage == "masks"
             watch(min(steps, planned), loss)  # a second mask run is not planned for
 
-        found = prune(
-            self.model, get_task(task), self.tokenizer, tokens, self.config, means=self._means, watch=count
-        )
-        pairs = Splits.draw(get_task(task), self.tokenizer, self.config, self.model.config.n_ctx)
+        found = prune(self.model, task, self.tokenizer, tokens, self.config, means=self._means, watch=count)
+        pairs = Splits.draw(task, self.tokenizer, self.config, self.model.config.n_ctx)
         needed = necessity(self.model, found.circuit, pairs.train, pairs.heldout, seed=self.config.seed)
-        info = {**found.circuit.info, "necessity": dataclasses.asdict(needed)}
+        info = {**found.circuit.info, "necessity": dataclasses.asdict(needed), **version_of(task)}
         circuit = dataclasses.replace(found.circuit, info=info)
-        save_circuit(circuit, self.run.circuits / task)
+        keep_task(task, self.run.folder)
+        save_circuit(circuit, self.run.circuits / task.name)
         return circuit

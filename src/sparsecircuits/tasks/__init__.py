@@ -19,11 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparsecircuits.data.idioms.names import Split
-from sparsecircuits.data.tokenizer import Tokenizer
+from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import TaskError, near_misses
 from sparsecircuits.tasks import brackets, conditions, copying, files, functions, loops, strings, variables
 from sparsecircuits.tasks.loss import correct, task_loss
 from sparsecircuits.tasks.overlap import found_in, prompts_of, without_overlap
+from sparsecircuits.tasks.own.decorator import own_task
 from sparsecircuits.tasks.pairs import Form, Task, TextPair, TokenPairs
 from sparsecircuits.tasks.stories import STORY_TASKS
 from sparsecircuits.tasks.surroundings import Surroundings
@@ -42,10 +43,12 @@ __all__ = [
     "TaskRow",
     "TextPair",
     "TokenPairs",
+    "built_in_tasks",
     "correct",
     "describe_tasks",
     "found_in",
     "get_task",
+    "own_task",
     "prompts_of",
     "task_loss",
     "template_task",
@@ -83,13 +86,18 @@ SUITES: dict[str, dict[str, Task]] = {"python": TASKS, "stories": STORY_TASKS}
 """Every collection of tasks by :attr:`Task.suite`: the paper's twenty, and questions about plain English."""
 
 
+def built_in_tasks() -> dict[str, Task]:
+    """Every task and variant of every suite by name."""
+    return {**TASKS, **STORY_TASKS, **VARIANTS}
+
+
 def get_task(name: str) -> Task:
-    """The task or variant of that name.
+    """The built-in task or variant of that name; :func:`~.own.resolve_task` knows a user's own too.
 
     Raises:
         TaskError: there is none; the message names the closest.
     """
-    known = {**TASKS, **STORY_TASKS, **VARIANTS}
+    known = built_in_tasks()
     if name not in known:
         raise TaskError(f"unknown task {name!r}; {near_misses(name, known)}")
     return known[name]
@@ -107,7 +115,7 @@ class TaskRow:
     example: TextPair
 
 
-def describe_tasks(tokenizer: Tokenizer, *, max_tokens: int = 64) -> list[TaskRow]:
+def describe_tasks(tokenizer: TextTokenizer, *, max_tokens: int = 64) -> list[TaskRow]:
     """All tasks, each with its first training pair.
 
     Raises:

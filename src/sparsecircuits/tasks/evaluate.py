@@ -2,24 +2,26 @@
 
 In go a model, a task and its tokenizer, out comes a :class:`TaskScore`:
 
-1. one positive scale is fitted on the first pairs of the train split (Gao et al. 2025, §A.5);
+1. one positive scale is fitted on the first 256 pairs of the train split, however many are measured
+   (Gao et al. 2025, §A.5);
 2. with that scale, loss and accuracy are measured on pairs of every split: on the *next* pairs of the train
    split, so that nothing is measured on what it was fitted on;
 3. a shifted variant of a task is measured in the same way, with its task's scale (:func:`evaluate_variant`).
 
-Every figure comes with its :class:`PairSet`, which says which prompts it is about, hash included. A task is
-done if a held-out loss of at most 0.15 goes with an accuracy of at least 95%; the model generalises if the
-held-out loss is at most 0.05 above the train loss.
+Every figure comes with its :class:`PairSet`, which says which prompts it is about, with their templates and
+their hash. A task is done if a held-out loss of at most 0.15 goes with an accuracy of at least 95%; the model
+generalises if the held-out loss is at most 0.05 above the train loss.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sparsecircuits.config import Config
 from sparsecircuits.data.idioms.names import SPLITS, Split
-from sparsecircuits.data.tokenizer import Tokenizer
+from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import TaskError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.tasks.pairs import Task, TokenPairs
@@ -38,7 +40,7 @@ Watch = Callable[[TokenPairs], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairSet(Config):
-    """Which prompts: those of ``task.pairs(tokenizer, split, first + count, …)`` from ``first`` on."""
+    """Which prompts: of the pairs ``task.pairs(tokenizer, split, drawn, …)`` so many from ``first`` on."""
 
     task: str
     split: Split
@@ -47,12 +49,18 @@ class PairSet(Config):
     """So many pairs of the draw come before."""
     count: int
     """Pairs; there are twice as many prompts."""
+    drawn: int | None = None
+    """Pairs of the whole draw; None: none comes after, so ``first + count``."""
     max_tokens: int
+    templates: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Template to pairs."""
+    left_out: tuple[str, ...] = ()
+    """Templates that never fit the tokenizer."""
     sha256: str
     """:attr:`TokenPairs.hash`."""
 
     @classmethod
-    def of(cls, pairs: TokenPairs, max_tokens: int, first: int = 0) -> PairSet:
+    def of(cls, pairs: TokenPairs, max_tokens: int, first: int = 0, drawn: int | None = None) -> PairSet:
         """What to write down about ``pairs``."""
         return cls(
             task=pairs.task,
@@ -60,7 +68,10 @@ class PairSet(Config):
             seed=pairs.seed,
             first=first,
             count=len(pairs),
+            drawn=drawn,
             max_tokens=max_tokens,
+            templates=dict(sorted(Counter(pairs.templates).items())),
+            left_out=pairs.left_out,
             sha256=pairs.hash,
         )
 
@@ -133,7 +144,7 @@ class TaskScore(Config):
 def evaluate_task(
     model: SparseGPT,
     task: Task,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     *,
     pairs: int = 512,
     train_pairs: int = 256,
@@ -149,20 +160,18 @@ def evaluate_task(
         task: not a variant.
         tokenizer: the model's.
         pairs: of each split; a fixed list gives what it has.
-        train_pairs: of the train split, for the scale; of a short fixed list half are.
+        train_pairs: of the train split, for the scale, whatever ``pairs`` is; half of a short fixed list.
         seed: chooses the pairs.
         max_tokens: longest prompt; None: the model's whole context.
-        splits: which to measure; ``heldout`` always is.
+        splits: which to measure; ``heldout`` always is. The scale does not depend on them.
         watch: told of each set of pairs once it is measured.
 
     Raises:
         TaskError: the task does not fit the tokenizer, or its list of train pairs is too short.
     """
     longest = _longest(model, max_tokens)
-    measured: list[Split] = [split for split in SPLITS if split in splits or split == "heldout"]
-    count = train_pairs + (pairs if "train" in measured else 0)
-    drawn = task.pairs(tokenizer, "train", count, seed=seed, max_tokens=longest)
-    cut = min(train_pairs, len(drawn) // 2) if "train" in measured else train_pairs
+    drawn = task.pairs(tokenizer, "train", train_pairs + pairs, seed=seed, max_tokens=longest)
+    cut = min(train_pairs, max(len(drawn) - pairs, len(drawn) // 2))
     if cut == 0:
         raise TaskError(
             f"task {task.name}: {len(drawn)} pair for the split 'train'; at least two are needed, one to fit "
@@ -171,19 +180,22 @@ def evaluate_task(
     fitting = drawn.rows(slice(cut))
     scale = fit_scale(pair_logits(model, fitting), fitting)
     found: dict[str, Measured] = {}
-    for split in measured:
-        if split == "train":
+    for split in SPLITS:
+        if split == "train" and split in splits:
             these, first = drawn.rows(slice(cut, None)), cut
-        else:
+        elif split in splits or split == "heldout":
             these, first = task.pairs(tokenizer, split, pairs, seed=seed, max_tokens=longest), 0
+        else:
+            continue
         found[split] = _measure(model, these, scale, PairSet.of(these, longest, first), watch)
-    return TaskScore(task=task.name, scale=scale, fitted_on=PairSet.of(fitting, longest), splits=found)
+    fitted_on = PairSet.of(fitting, longest, drawn=len(drawn))
+    return TaskScore(task=task.name, scale=scale, fitted_on=fitted_on, splits=found)
 
 
 def evaluate_variant(
     model: SparseGPT,
     variant: Task,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     scale: float,
     *,
     pairs: int = 512,

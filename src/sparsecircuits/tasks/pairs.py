@@ -7,11 +7,15 @@ Text goes in, tensors come out, in these steps (Gao et al. 2025, §2.2 and Table
    its *candidate*. With the usual split pattern a closing token at the end of a line absorbs the newline,
    so a candidate is often ``")⏎`` where one would write ``")``;
 3. a pair fits if the prompts are equally long, end in the same token, do not change when the answer is
-   appended, and have different candidates. Others are drawn again. A template that never fits this tokenizer
-   is left out and named in the result; when most never do, or too few pairs fit, a :class:`TaskError` shows
-   the tokens of both sides. Where both answers begin with the same spaces, which some tokenizers spell one
-   by one, these go to the prompts;
-4. all left prompts and then all right ones become the rows of :class:`TokenPairs`, each behind
+   appended, and have different candidates, and the tokenizer keeps their text. Others are drawn again. A
+   template that never fits this tokenizer is left out and named in the result. Where both answers begin with
+   the same spaces, which some tokenizers spell one by one, these go to the prompts;
+4. when most templates never fit, or too few pairs do, all are drawn anew and *fitted* to the tokenizer: a
+   statement of the task's surroundings is put before the first difference on each side, so long that the
+   prompts come out equally long; whatever tokens both answers begin with go to the prompts; white space at a
+   prompt's end that melts with the answer's goes to the answer. What does not fit even so ends in a
+   :class:`TaskError` that shows the tokens of both sides;
+5. all left prompts and then all right ones become the rows of :class:`TokenPairs`, each behind
    ``<|endoftext|>``.
 
 Prompts have from :data:`MIN_TOKENS` to ``max_tokens`` tokens, each length about equally likely as far as a
@@ -32,7 +36,8 @@ from torch import Tensor
 
 from sparsecircuits.data.idioms.names import SPLITS, Split
 from sparsecircuits.data.tokenizer import TextTokenizer
-from sparsecircuits.errors import TaskError, near_misses
+from sparsecircuits.errors import Place, Problem, TaskError, TaskFileError, near_misses
+from sparsecircuits.tasks.fitting import Misfit, Resolved, evened, resolve
 
 Form = Literal["contrast", "one_against_all"]
 
@@ -40,12 +45,31 @@ MIN_TOKENS = 20
 """Shortest prompt of the built-in tasks, ``<|endoftext|>`` included."""
 _DRAWS = 12
 """Misfitting pairs are drawn again until there have been so many draws for each pair wanted."""
+_HOPELESS = 12
+"""Where none fits, as many draws as for so many pairs are enough."""
 _PROBES = 48
 """So many texts tell how many characters a token has."""
+_LONGEST = 16
+"""Characters of a token, on average, at most: one that drops nearly everything must end in an error."""
 _ROOM = (60, 180)
 """Characters of a prompt that no tokenizer has seen."""
 _NEVER = 4
 """A template that misfits so often and never fits is left out."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The file that a user's task was read from, as it was then."""
+
+    file: str
+    """Its path."""
+    text: str
+    """What it says, its lines ended by ``\\n``."""
+
+    @property
+    def sha256(self) -> str:
+        """Tells one version of a task from another."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -59,7 +83,12 @@ class TextPair:
     right: str
     left_answer: str
     right_answer: str
-    template: str
+    template: str = ""
+    """What it was made of; results count pairs by it."""
+    words: frozenset[str] = frozenset()
+    """Those in the template's slots, which no line around it may use."""
+    place: Place | None = None
+    """Where in a user's file it is written."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,8 @@ class TokenPairs:
     seed: int
     left_out: tuple[str, ...] = ()
     """Templates that never fit this tokenizer, at most as many as there are others."""
+    fitted: bool = False
+    """Whether the pairs had to be fitted to this tokenizer, as step 4 above says."""
 
     def __len__(self) -> int:
         """The number of pairs, half the number of rows."""
@@ -130,6 +161,8 @@ class TokenPairs:
 
 #: ``generate(rng, split, room)``: a pair of about ``room`` characters a prompt.
 Generate = Callable[[random.Random, Split, int], TextPair]
+#: ``line(rng, split, taken)``: a statement beside the point, with its line end and without the words taken.
+Line = Callable[[random.Random, Split, frozenset[str]], str]
 
 
 def listed_only(rng: random.Random, split: Split, room: int) -> TextPair:
@@ -155,6 +188,12 @@ class Task:
     """Which collection it belongs to: ``python``, ``stories``, or a user's own."""
     fixed: Mapping[Split, Sequence[TextPair]] | None = None
     """Where the pairs are a list of a user's: all there are. ``generate`` is not asked then."""
+    line: Line | None = None
+    """What evens out prompts that this or that tokenizer makes unequally long; None: nothing does."""
+    strict: bool = False
+    """Whether pairs are taken as they are written: each answer is one token, every template must fit."""
+    definition: Definition | None = None
+    """The user's file that it was read from; None: it was made in Python."""
 
     @property
     def base(self) -> str:
@@ -193,35 +232,49 @@ class Task:
                 f"task {self.name}: its prompts have at least {self.min_tokens} tokens; "
                 f"max_tokens is {max_tokens}"
             )
-        rng = self._rng(split, seed)
         if self.fixed is not None:
             return self._listed(tokenizer, split, count, seed, max_tokens)
+        drawn = self._drawn(tokenizer, split, count, seed, max_tokens, fit=False)
+        if not drawn.enough and not self.strict:
+            drawn = self._drawn(tokenizer, split, count, seed, max_tokens, fit=True)
+        if not drawn.enough:
+            if self.definition is not None:
+                raise TaskFileError(self.definition.file, drawn.problems())
+            shown = next(iter(drawn.never or drawn.misfits))
+            raise TaskError(
+                f"task {self.name} ({split}): {len(drawn.kept)} of {count} pairs fit this tokenizer "
+                f"({tokenizer.vocab_size} entries) within {max_tokens} tokens, "
+                f"{'none' if drawn.never else 'some'} of the template {shown!r}:\n{drawn.misfits[shown][0]}"
+            )
+        pairs = _collate(self, split, seed, drawn.kept, tokenizer.eot_id)
+        return dataclasses.replace(pairs, left_out=tuple(drawn.never), fitted=drawn.fitted)
+
+    def _drawn(
+        self, tokenizer: TextTokenizer, split: Split, count: int, seed: int, max_tokens: int, *, fit: bool
+    ) -> _Drawn:
+        """Draw until ``count`` pairs fit or there have been too many draws."""
+        rng, lines = self._rng(split, seed), random.Random(f"{self.name} {split} {seed} lines")
         per_token = self._chars_per_token(tokenizer, split)
-        kept: list[_Resolved] = []
-        misfits: dict[str, list[str]] = {}
+        kept: list[Resolved] = []
+        misfits: dict[str, list[Misfit]] = {}
         draws = 0
-        while len(kept) < count and draws < _DRAWS * (count + _DRAWS):
+        while len(kept) < count and draws < _DRAWS * (count + _DRAWS if kept else _HOPELESS):
             rooms = [
                 round(rng.uniform(self.min_tokens, max_tokens) * per_token) for _ in range(count - len(kept))
             ]
             draws += len(rooms)
             drawn = [self.generate(rng, split, room) for room in rooms]
-            for pair, resolved in zip(drawn, _resolve(self, tokenizer, drawn, max_tokens), strict=True):
-                if isinstance(resolved, str):
+            if fit and self.line is not None:
+                drawn = evened(self.line, tokenizer, lines, split, drawn)
+            for pair, resolved in zip(drawn, resolve(self, tokenizer, drawn, max_tokens, fit), strict=True):
+                if isinstance(resolved, Misfit):
                     misfits.setdefault(pair.template, []).append(resolved)
                 else:
                     kept.append(resolved)
         fitting = {pair.text.template for pair in kept}
         never = [t for t, reasons in misfits.items() if t not in fitting and len(reasons) >= _NEVER]
-        if len(kept) < count or len(never) > len(fitting):
-            shown = next(iter(never or misfits))
-            raise TaskError(
-                f"task {self.name} ({split}): {len(kept)} of {count} pairs fit this tokenizer "
-                f"({tokenizer.vocab_size} entries) within {max_tokens} tokens, "
-                f"{'none' if never else 'some'} of the template {shown!r}:\n{misfits[shown][0]}"
-            )
-        pairs = _collate(self, split, seed, kept, tokenizer.eot_id)
-        return dataclasses.replace(pairs, left_out=tuple(never))
+        enough = len(kept) == count and len(never) <= (0 if self.strict else len(fitting))
+        return _Drawn(kept, misfits, never, enough, fitted=fit)
 
     def _listed(
         self, tokenizer: TextTokenizer, split: Split, count: int, seed: int, max_tokens: int
@@ -230,11 +283,17 @@ class Task:
         drawn = self._dealt(self._rng(split, seed), split, count)
         if not drawn:
             raise TaskError(f"task {self.name}: no pairs for the split {split!r}")
-        kept = []
-        for pair, resolved in zip(drawn, _resolve(self, tokenizer, drawn, max_tokens), strict=True):
-            if isinstance(resolved, str):
+        kept: list[Resolved] = []
+        misfits: list[Problem] = []
+        for pair, resolved in zip(drawn, resolve(self, tokenizer, drawn, max_tokens), strict=True):
+            if isinstance(resolved, Resolved):
+                kept.append(resolved)
+            elif self.definition is None or pair.place is None:
                 raise TaskError(f"task {self.name} ({split}), {pair.template}:\n{resolved}")
-            kept.append(resolved)
+            else:
+                misfits += resolved.problems()
+        if misfits and self.definition is not None:
+            raise TaskFileError(self.definition.file, misfits)
         return _collate(self, split, seed, kept, tokenizer.eot_id)
 
     def _dealt(self, rng: random.Random, split: Split, count: int) -> list[TextPair]:
@@ -247,102 +306,33 @@ class Task:
         """How many characters a token of this task's prompts has with this tokenizer."""
         rng = self._rng(split, 0)
         probes = [self.generate(rng, split, rng.randint(*_ROOM)).left for _ in range(_PROBES)]
-        return sum(map(len, probes)) / max(1, sum(map(len, tokenizer.encode_batch(probes))))
+        tokens = sum(map(len, tokenizer.encode_batch(probes)))
+        return min(_LONGEST, sum(map(len, probes)) / max(1, tokens))
 
     def _rng(self, split: Split, seed: int) -> random.Random:
         return random.Random(f"{self.name} {split} {seed}")
 
 
 @dataclass(frozen=True)
-class _Resolved:
-    text: TextPair
-    left: list[int]
-    right: list[int]
-    left_candidate: int
-    right_candidate: int
+class _Drawn:
+    kept: list[Resolved]
+    misfits: dict[str, list[Misfit]]
+    """Template -> the reasons why pairs of it do not fit."""
+    never: list[str]
+    """Templates of which no pair fits."""
+    enough: bool
+    fitted: bool
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with one pair of each template that never fits, or else of each that seldom does."""
+        return [
+            problem
+            for template in self.never or self.misfits
+            for problem in self.misfits[template][0].problems()
+        ]
 
 
-def _resolve(
-    task: Task, tokenizer: TextTokenizer, drawn: Sequence[TextPair], max_tokens: int
-) -> list[_Resolved | str]:
-    """Each pair with its tokens, or the reason why it does not fit."""
-    prompts = [text for pair in drawn for text in (pair.left, pair.right)]
-    answers = [text for pair in drawn for text in (pair.left_answer, pair.right_answer)]
-    alone = tokenizer.encode_batch(prompts)
-    whole = tokenizer.encode_batch([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)])
-    results: list[_Resolved | str] = []
-    for i, pair in enumerate(drawn):
-        (left, right), (left_whole, right_whole) = alone[2 * i : 2 * i + 2], whole[2 * i : 2 * i + 2]
-        if shared := _shared_spaces(tokenizer, left, right, left_whole, right_whole):
-            left, right = left_whole[: len(left) + shared], right_whole[: len(right) + shared]
-        reason = _misfit(task, left, right, left_whole, right_whole, max_tokens)
-        if reason:
-            sides = (("left", left, left_whole), ("right", right, right_whole))
-            shown = "\n".join(
-                f"  {name:5} {_show(tokenizer, prompt)} {_answer(tokenizer, prompt, with_answer)}"
-                for name, prompt, with_answer in sides
-            )
-            results.append(f"  {reason}\n{shown}")
-        else:
-            results.append(_Resolved(pair, left, right, left_whole[len(left)], right_whole[len(right)]))
-    return results
-
-
-def _answer(tokenizer: TextTokenizer, prompt: list[int], whole: list[int]) -> str:
-    """The tokens of the answer, or of prompt and answer where the prompt's own change."""
-    if whole[: len(prompt)] == prompt:
-        return f"=> {_show(tokenizer, whole[len(prompt) :])}"
-    return f"becomes {_show(tokenizer, whole)}"
-
-
-def _shared_spaces(
-    tokenizer: TextTokenizer, left: list[int], right: list[int], left_whole: list[int], right_whole: list[int]
-) -> int:
-    """How many tokens of white space both answers begin with."""
-    if left_whole[: len(left)] != left or right_whole[: len(right)] != right:
-        return 0
-    shared = 0
-    for one, other in zip(left_whole[len(left) :], right_whole[len(right) :], strict=False):
-        if one != other or not tokenizer.text(one).isspace():
-            break
-        shared += 1
-    return shared
-
-
-def _misfit(
-    task: Task,
-    left: list[int],
-    right: list[int],
-    left_whole: list[int],
-    right_whole: list[int],
-    max_tokens: int,
-) -> str | None:
-    """Why a pair cannot be used, or None; its length comes last, as another draw may mend it."""
-    if not left or not right:
-        return "an empty prompt"
-    if len(left) != len(right):
-        return f"the prompts have {len(left)} and {len(right)} tokens"
-    if left == right:
-        return "the two prompts are equal"
-    if task.same_last and left[-1] != right[-1]:
-        return "the prompts end in different tokens"
-    for side, prompt, whole in (("left", left, left_whole), ("right", right, right_whole)):
-        if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
-            return f"the {side} prompt's tokens change when its answer follows"
-    if left_whole[len(left)] == right_whole[len(right)]:
-        return "both answers begin with the same token"
-    if len(left) + 1 > max_tokens:
-        return f"{len(left) + 1} tokens with <|endoftext|>, above {max_tokens}"
-    if len(left) + 1 < task.min_tokens:
-        return f"{len(left) + 1} tokens with <|endoftext|>, below {task.min_tokens}"
-    return None
-
-
-def _show(tokenizer: TextTokenizer, ids: Sequence[int]) -> str:
-    return " ".join(repr(tokenizer.text(i)) for i in ids)
-
-
-def _collate(task: Task, split: Split, seed: int, kept: Sequence[_Resolved], eot: int) -> TokenPairs:
+def _collate(task: Task, split: Split, seed: int, kept: Sequence[Resolved], eot: int) -> TokenPairs:
     """Stack left prompts and then right ones, padded on the right to the longest."""
     prompts = [pair.left for pair in kept] + [pair.right for pair in kept]
     width = 1 + max(map(len, prompts))

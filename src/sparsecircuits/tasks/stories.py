@@ -1,4 +1,4 @@
-"""Plain English: six tasks over simple stories, and shifted variants of three of them.
+"""Plain English: six tasks over simple stories.
 
 | task | the model must choose |
 |---|---|
@@ -12,7 +12,7 @@
 ``indirect_object`` is the question of Wang et al. 2022 in simple words. The sentences are those of the made
 source ``stories`` (:mod:`sparsecircuits.data.stories`), one to a line. Around a prompt stand sentences that
 do not answer it: no people where people are asked for, no verbs where the tense is, no speech where a
-quotation is.
+quotation is. Shifted variants of three of them are in :mod:`sparsecircuits.tasks.story_variants`.
 """
 
 from __future__ import annotations
@@ -78,17 +78,10 @@ def joined(beginnings: Sequence[str], endings: Sequence[str]) -> Templates:
     return {split: tuple(texts) for split, texts in dealt.items()}
 
 
-def in_front(texts: Templates, templates: Templates) -> Templates:
-    """Every template behind one of the split's texts, in turn."""
-    return {
-        split: tuple(texts[split][i % len(texts[split])] + text for i, text in enumerate(templates[split]))
-        for split in SPLITS
-    }
-
-
-def _story_task(
+def story_task(
     name: str, about: str, *, answer: str, templates: Templates, surroundings: Surroundings
 ) -> Task:
+    """A task of this suite, whose templates have the slots of the stories."""
     return template_task(
         name,
         about,
@@ -100,23 +93,24 @@ def _story_task(
     )
 
 
-PRONOUN = _story_task(
+PRONOUN_PROMPTS = joined(
+    (
+        "<<$b|$g>> saw the $a",
+        "<<$b|$g>> had a $h $o",
+        "<<$b|$g>> went to the $l",
+        "<<$b|$g>> liked the $h $a",
+    ),
+    (" because", " and then", ".\nThen", ".\nSo"),
+)
+PRONOUN = story_task(
     "pronoun",
     "a person is called he or she by the name before",
     answer="<< he| she>> was $f.\n",
     surroundings=WITHOUT_PEOPLE,
-    templates=joined(
-        (
-            "<<$b|$g>> saw the $a",
-            "<<$b|$g>> had a $h $o",
-            "<<$b|$g>> went to the $l",
-            "<<$b|$g>> liked the $h $a",
-        ),
-        (" because", " and then", ".\nThen", ".\nSo"),
-    ),
+    templates=PRONOUN_PROMPTS,
 )
 
-INDIRECT_OBJECT = _story_task(
+INDIRECT_OBJECT = story_task(
     "indirect_object",
     "of two people the one who gives nothing is given something",
     answer=" <<$n|$m>>.\n",
@@ -137,7 +131,7 @@ INDIRECT_OBJECT = _story_task(
     ),
 )
 
-QUESTION_MARK = _story_task(
+QUESTION_MARK = story_task(
     "question_mark",
     "a question ends in a question mark, a statement in a full stop",
     answer="<<?|.>>\n",
@@ -148,7 +142,7 @@ QUESTION_MARK = _story_task(
     ),
 )
 
-TENSE = _story_task(
+TENSE = story_task(
     "tense",
     "after yesterday a verb is in the past, after today in the present",
     answer=" $v<<ed|s>> in the $l.\n",
@@ -159,23 +153,24 @@ TENSE = _story_task(
     ),
 )
 
-QUOTATION = _story_task(
+QUOTATION_PROMPTS = joined(
+    (
+        "$p says, <<\"|'>>I see",
+        "The $a says, <<\"|'>>This is",
+        "Then $p says, <<\"|'>>We all like",
+        "$p says to the $a, <<\"|'>>Here is",
+    ),
+    (" the $d", " the $h $o", " the $o in the $l", " the $d near the $o"),
+)
+QUOTATION = story_task(
     "quotation",
     "speech closes with the quotation mark that opened it",
     answer=".<<\"|'>>\n",
     surroundings=OF_ALL_KINDS,
-    templates=joined(
-        (
-            "$p says, <<\"|'>>I see",
-            "The $a says, <<\"|'>>This is",
-            "Then $p says, <<\"|'>>We all like",
-            "$p says to the $a, <<\"|'>>Here is",
-        ),
-        (" the $d", " the $h $o", " the $o in the $l", " the $d near the $o"),
-    ),
+    templates=QUOTATION_PROMPTS,
 )
 
-NUMBER_AGREEMENT = _story_task(
+NUMBER_AGREEMENT = story_task(
     "number_agreement",
     "one animal is, several are, with other words between",
     answer="<< is| are>> $f.\n",

@@ -55,6 +55,19 @@ FUNCTIONS: Templates = {
     "heldout": ("def $f($a, $b):\n    $a = $c\n",),
 }
 
+#: Statements of many lengths, the same in every split: where a tokenizer makes the prompts of a pair
+#: unequally long, two of these or of the split's own even them out.
+EVENING = (
+    "$f()\n",
+    "$a = $b\n",
+    "$f($a)\n",
+    "$a.$b = $c\n",
+    "$a = $f($b)\n",
+    "$a.$f($b)\n",
+    "$a = $b.$c\n",
+    "$a = $b + $c.$d\n",
+)
+
 
 def lines_for(split: Split, wanted: float) -> int:
     """The number of lines that is nearest to ``wanted`` of those that the split may have.
@@ -72,12 +85,14 @@ class Surroundings:
 
     Attributes:
         lines: for every split statements, each with its line end; a block has several lines.
+        evening: statements of any split that even out a pair's lengths, besides those of ``lines``.
 
     Raises:
         TaskError: a split without a statement of one line, so that not every number of lines can be reached.
     """
 
     lines: Templates
+    evening: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -85,15 +100,23 @@ class Surroundings:
                 raise TaskError(f"surroundings: the split {split!r} has no statement of one line")
 
     @classmethod
-    def of(cls, *kinds: Templates) -> Surroundings:
+    def of(cls, *kinds: Templates, evening: Sequence[str] = ()) -> Surroundings:
         """The lines of several tables."""
-        return cls({split: tuple(text for kind in kinds for text in kind[split]) for split in SPLITS})
+        lines: Templates = {split: tuple(text for kind in kinds for text in kind[split]) for split in SPLITS}
+        return cls(lines, tuple(evening))
 
     def without(self, pattern: str) -> Surroundings:
         """Those lines in which ``pattern``, a regular expression, is not found."""
-        return Surroundings(
-            {split: tuple(x for x in self.lines[split] if not re.search(pattern, x)) for split in SPLITS}
-        )
+
+        def kept(texts: Sequence[str]) -> tuple[str, ...]:
+            return tuple(text for text in texts if not re.search(pattern, text))
+
+        lines: Templates = {split: kept(self.lines[split]) for split in SPLITS}
+        return Surroundings(lines, kept(self.evening))
+
+    def statements(self, split: Split) -> tuple[str, ...]:
+        """What may even out a pair of the split: its lines that are no blocks, and ``evening``."""
+        return (*(text for text in self.lines[split] if text.count("\n") == 1), *self.evening)
 
     @cached_property
     def _line_chars(self) -> float:
@@ -165,4 +188,4 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 #: Statements and blocks of every kind.
-EVERYTHING = Surroundings.of(PLAIN, IFS, LOOPS, FUNCTIONS)
+EVERYTHING = Surroundings.of(PLAIN, IFS, LOOPS, FUNCTIONS, evening=EVENING)

@@ -16,10 +16,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sparsecircuits.data.idioms.names import SLOT, SLOTS, SPLITS, Pool, Split
 from sparsecircuits.errors import TaskError
-from sparsecircuits.tasks.pairs import MIN_TOKENS, Form, Task, TextPair
+from sparsecircuits.tasks.pairs import MIN_TOKENS, Form, Line, Task, TextPair
 from sparsecircuits.tasks.surroundings import (
     EVERYTHING,
     FUNCTIONS,
@@ -31,7 +32,8 @@ from sparsecircuits.tasks.surroundings import (
     fill,
 )
 
-_MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
+MARK = re.compile(r"<<(.*?)\|(.*?)>>", re.DOTALL)
+"""A place that differs: what the left prompt has there, and the right."""
 
 BLOCKS: Templates = {
     "train": (
@@ -131,7 +133,7 @@ def template_task(
         if not templates.get(split):
             raise TaskError(f"task {name}: no templates for the split {split!r}")
         for template in templates[split]:
-            if not _MARK.search(template):
+            if not MARK.search(template):
                 raise TaskError(
                     f"task {name}: template {template!r} marks no difference, as in <<left|right>>"
                 )
@@ -147,13 +149,36 @@ def template_task(
         prompt, follows = fill(template, values), fill(answer, values)
         if surroundings:
             prompt = surroundings.put(rng, split, prompt, room, slots, frozenset(values.values()))
-        return TextPair(_side(prompt, 1), _side(prompt, 2), _side(follows, 1), _side(follows, 2), template)
+        left, right = side_of(prompt, 1), side_of(prompt, 2)
+        answers = side_of(follows, 1), side_of(follows, 2)
+        return TextPair(left, right, *answers, template, words=frozenset(values.values()))
 
-    return Task(name, about, form, generate, same_last, min_tokens, suite)
+    return Task(name, about, form, generate, same_last, min_tokens, suite, line=_line_of(surroundings, slots))
 
 
-def _side(marked: str, side: int) -> str:
-    return _MARK.sub(lambda match: match[side], marked)
+def _line_of(surroundings: Surroundings | None, slots: Mapping[str, Pool]) -> Line | None:
+    """A way to draw one statement of the surroundings."""
+    if surroundings is None:
+        return None
+    statements = {split: surroundings.statements(split) for split in SPLITS}
+
+    def line(rng: random.Random, split: Split, taken: frozenset[str]) -> str:
+        text = rng.choice(statements[split])
+        free = {
+            slot: [w for w in pool[split] if w not in taken] or pool[split] for slot, pool in slots.items()
+        }
+        return fill(text, draw_words(rng, text, free))
+
+    return line
+
+
+def side_of(marked: str, side: Literal[1, 2]) -> str:
+    """The left text of a marked one, or the right.
+
+    >>> side_of("f(<<'|\">>a", 2)
+    'f("a'
+    """
+    return MARK.sub(lambda match: match[side], marked)
 
 
 def check_slots(name: str, template: str, slots: Mapping[str, Pool], split: Split) -> None:

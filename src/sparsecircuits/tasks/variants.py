@@ -11,6 +11,8 @@ the circuit explains the failure (Gao et al. 2025, §3.2, Figs 5 and 8).
 | ``single_double_quote:distractor`` | a string with the other mark was opened and closed before |
 | ``single_double_quote:unmatched`` | the other mark stands in a comment, alone |
 | ``set_or_string:distractor`` | another variable was set to the other kind |
+
+Those of the tasks in plain English are in :mod:`sparsecircuits.tasks.story_variants`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import random
 from sparsecircuits.data.idioms.names import LETTERS, NOUNS, Split
 from sparsecircuits.tasks.brackets import BRACKET_COUNTING
 from sparsecircuits.tasks.pairs import MIN_TOKENS, Task, TextPair
+from sparsecircuits.tasks.story_variants import STORY_VARIANTS
 from sparsecircuits.tasks.strings import SINGLE_DOUBLE_QUOTE
 from sparsecircuits.tasks.template import crossed, template_task
 from sparsecircuits.tasks.variables import SET_OR_STRING
@@ -118,9 +121,16 @@ SETS_DISTRACTOR = template_task(
 
 VARIANTS: dict[str, Task] = {
     task.name: task
-    for task in (BRACKETS_DISTRACTOR, BRACKETS_LONG, QUOTES_DISTRACTOR, QUOTES_UNMATCHED, SETS_DISTRACTOR)
+    for task in (
+        BRACKETS_DISTRACTOR,
+        BRACKETS_LONG,
+        QUOTES_DISTRACTOR,
+        QUOTES_UNMATCHED,
+        SETS_DISTRACTOR,
+        *STORY_VARIANTS.values(),
+    )
 }
-"""Every variant by its full name."""
+"""Every variant of every suite by its full name."""
 
 
 def variants_of(task: Task) -> list[Task]:

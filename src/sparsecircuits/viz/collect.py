@@ -29,7 +29,8 @@ from sparsecircuits.circuit.edges import node_degrees
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import Node, SparseGPT
-from sparsecircuits.tasks import Task, TokenPairs, get_task
+from sparsecircuits.tasks import Task, TokenPairs
+from sparsecircuits.tasks.own import is_of, named_task
 from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, score
 from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
@@ -76,6 +77,7 @@ def circuit_page(
     title: str | None = None,
     name: str | None = None,
     effect_pairs: int | None = None,
+    tasks: Mapping[str, Task] | None = None,
 ) -> None:
     """Write the page of some circuits of one run.
 
@@ -86,9 +88,10 @@ def circuit_page(
         title: heading of the page; None: of what run the circuits are.
         name: what the page calls the run; None: the name of its folder.
         effect_pairs: as in :func:`circuit_entry`.
+        tasks: as in :func:`task_of`.
 
     Raises:
-        CheckpointError: a circuit that was cut out of another model.
+        CheckpointError: a circuit that was cut out of another model, or for another version of its task.
         TaskError: a circuit for a task that does not exist.
     """
     model, tokenizer, result = run.model(), run.tokenizer(), run.result() or {}
@@ -96,15 +99,36 @@ def circuit_page(
     for circuit in circuits:
         if circuit.info.get("model_sha256", found) != found:
             raise CheckpointError(f"{run.folder}: the circuit for {circuit.task} belongs to another model")
+    asked = [task_of(circuit, run, tasks) for circuit in circuits]
     name = name or run.name
     entries = [
-        circuit_entry(
-            model, tokenizer, circuit, get_task(circuit.task), model_name=name, effect_pairs=effect_pairs
-        )
-        for circuit in circuits
+        circuit_entry(model, tokenizer, circuit, task, model_name=name, effect_pairs=effect_pairs)
+        for circuit, task in zip(circuits, asked, strict=True)
     ]
     entry = model_entry(model, label=name, val_loss=result["val_loss"], tokens=result["tokens"])
     write_page(page_document(title or f"Circuits of {name}", {name: entry}, entries), Path(path))
+
+
+def task_of(circuit: Circuit, run: Run, tasks: Mapping[str, Task] | None = None) -> Task:
+    """The task that a run's circuit does.
+
+    Args:
+        circuit: which names it.
+        run: whose folder keeps tasks of a user's own.
+        tasks: tasks by name that are taken before those that are built in or kept.
+
+    Raises:
+        TaskError: there is no such task, or it is code that is not among ``tasks``.
+        CheckpointError: the task is not what it was when the circuit was cut out.
+    """
+    task = (tasks or {}).get(circuit.task) or named_task(circuit.task, run.folder)
+    if not is_of(circuit.info, task):
+        file = f" than {task.definition.file}" if task.definition else ""
+        raise CheckpointError(
+            f"{run.folder}: the circuit for {circuit.task} is of another version of the task{file}; "
+            "prune it anew"
+        )
+    return task
 
 
 def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """An endless source of simple children's stories: what the idioms are for Python, in plain English.
 
 In the spirit of TinyStories: few words, few constructions, each so frequent that a transformer of two layers
-learns it within two million tokens. Those that the tasks of :mod:`sparsecircuits.tasks.stories` ask for are
+learns it within five million tokens. Those that the tasks of :mod:`sparsecircuits.tasks.stories` ask for are
 among them.
 
 How a story comes about:
 
 1. it draws its words: two people, two animals, two things, a place, ... All its sentences use these and no
    others. A person keeps being he or she;
-2. it draws whether it is told in the past or in the present, and its quotation mark;
-3. it draws four to nine constructions. Each deals the people, animals and things anew to its slots; at most
-   one of them is a scene in which two friends come by and one gives something to the other;
+2. it draws whether it is told in the past or in the present, and its quotation mark. Sentences with a word
+   of time (yesterday, today) go by that word, whatever the story is told in;
+3. it draws four to nine constructions, half of them its favourite one, so that runs of like sentences occur.
+   Each deals the people, animals and things anew to its slots; exactly one of them is a scene in which two
+   friends come by and one gives something to the other;
 4. the sentences are written one to a line.
 
 Everything is a function of the ``random.Random`` that is handed in.
@@ -35,8 +37,8 @@ Tense = Literal["past", "present"]
 
 _MIXED_QUOTES = 0.25
 """Share of stories in which each construction chooses its own quotation mark."""
-_GIVING = 0.8
-"""Share of stories with a scene in which something is given."""
+_FAVOURITE = 0.5
+"""Share of a story's sentences that are of its favourite construction, whatever that one's weight."""
 _VERB = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
 
 
@@ -60,6 +62,11 @@ def _told(texts: Iterable[str]) -> dict[Tense, list[str]]:
 _ROWS = [(text, weight / len(texts)) for weight, texts in SENTENCES.values() for text in texts]
 _BOUNDS = list(accumulate(weight for _, weight in _ROWS))
 _SENTENCES = _told(text for text, _ in _ROWS)
+_ENDS = list(accumulate(len(texts) for _, texts in SENTENCES.values()))
+_CONSTRUCTIONS = [
+    range(end - len(texts), end) for end, (_, texts) in zip(_ENDS, SENTENCES.values(), strict=True)
+]
+"""Which of the sentences belong together."""
 _SCENES = _told(GIVING)
 _BOYS, _GIRLS = words(lexicon.BOYS), words(lexicon.GIRLS)
 _OTHERS = {
@@ -99,7 +106,8 @@ def story_document(rng: random.Random) -> str:
     filled["m"], filled["n"] = rng.sample(_FRIENDS, 2)
     text = ""
     count = 4 + int(draw() * 6)
-    scene = int(draw() * count) if draw() < _GIVING else -1
+    scene = int(draw() * count)
+    favourite = rng.choice(_CONSTRUCTIONS)
     for turn in range(count):
         first, second = people if draw() < 0.5 else people[::-1]
         filled.update(p=first.name, w=first.he, x=first.he_first, r=first.his, j=first.kind)
@@ -113,6 +121,8 @@ def story_document(rng: random.Random) -> str:
             filled["u"] = "'\""[draw() < 0.5]
         if turn == scene:
             template = rng.choice(_SCENES[tense])
+        elif draw() < _FAVOURITE:
+            template = _SENTENCES[tense][rng.choice(favourite)]
         else:
             template = _SENTENCES[tense][bisect(_BOUNDS, draw() * _BOUNDS[-1])]
         text += template % filled

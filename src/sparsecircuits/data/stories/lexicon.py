@@ -36,11 +36,11 @@ GIRLS = _pool("Anna Lily | Mia Sue | Emma Kate")
 PEOPLE: Pool = {split: BOYS[split] + GIRLS[split] for split in SPLITS}
 FRIENDS = _pool("Bob Amy | Dan Ivy | Tim Zoe")
 """A boy and a girl each; only one scene of a story has them, in which one gives something to the other: from
-two million tokens, and without positions, a small model learns to tell apart few names, not many."""
+a few million tokens, and without positions, a small model learns to tell apart few names, not many."""
 ANIMALS = _pool("dog cat bird | frog bear pig | cow duck goat")
 THINGS = _pool("ball book kite | cup hat drum | cake bell boat")
 PLACES = _pool("park garden house | farm school forest | barn shop field")
-ADJECTIVES = _pool("big red new | old blue nice | small green good")
+ADJECTIVES = _pool("big red new | soft blue nice | small green good")
 FEELINGS = _pool("happy sad | tired glad | hungry sleepy")
 VERBS = _pool("play jump walk | talk work stay | wait rest help")
 

@@ -10,7 +10,8 @@ Slots are explained in :mod:`sparsecircuits.data.stories.lexicon`; a story has t
 ``$u``      the quotation mark of the story
 ==========  =======================================================
 
-``{went|goes}`` is a verb, or a word of time, in the past and in the present: a story keeps to one of the two.
+``{went|goes}`` is a verb in the past and in the present: a story keeps to one of the two. Only sentences with
+a word of time go by that word whatever the story is told in, so that nothing else tells their tense.
 A table maps the name of a construction to its weight and its templates, as for the idioms.
 """
 
@@ -84,11 +85,15 @@ SENTENCES: Table = {
         ),
     ),
     "times": (
-        26,
+        34,
         each(
-            ("{Yesterday|Today} ", "{One|Every} day ", "{Last|Every} week ", "{Long ago|Right now} "),
+            ("Yesterday ", "One day ", "Last week ", "Long ago "),
             ("$p", "the $a", "the $h $a", "a $h $a"),
-            (" $v{ed|s} in the $l.", " $v{ed|s} with the $o."),
+            (" $ved in the $l.", " $ved with the $o."),
+        ) + each(
+            ("Today ", "Every day ", "Every week ", "Right now "),
+            ("$p", "the $a", "the $h $a", "a $h $a"),
+            (" $vs in the $l.", " $vs with the $o."),
         ),
     ),
     "numbers": (
@@ -143,6 +148,6 @@ GIVING = each(
         "$n {showed|shows} the $d to $m.", "$n {showed|shows} the $h $t to $m.",
     ),
 )
-"""Scenes with two friends, of whom one gives something to the other. No story has two. The names of the giver
-at the start of a line and of the friends inside one are different tokens: a model without positions sees by
-that who gives."""
+"""Scenes with two friends, of whom one gives something to the other. Every story has one. The names of the
+giver at the start of a line and of the friends inside one are different tokens: a model without positions
+sees by that who gives."""
