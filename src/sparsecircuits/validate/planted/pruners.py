@@ -1,0 +1,40 @@
+"""The pruners that ``sparsecircuits planted score`` knows: functions from a planted model to a circuit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from sparsecircuits.circuit import Circuit
+from sparsecircuits.prune.attribution import IMPORTANCES, Importance, prune_by_importance
+from sparsecircuits.prune.config import PruneConfig
+from sparsecircuits.prune.prune import prune
+from sparsecircuits.validate.planted.plant import PlantedModel
+
+#: The pruner's defaults on few pairs: these models have 512 nodes and prompts of one kind.
+SETTINGS = PruneConfig(
+    steps=100,
+    train_pairs=64,
+    selection_pairs=32,
+    validation_pairs=32,
+    heldout_pairs=32,
+    mean_tokens=2048,
+)
+
+
+def by_task_loss(planted: PlantedModel, config: PruneConfig = SETTINGS) -> Circuit:
+    """Learned masks on the task loss, as :func:`sparsecircuits.prune.prune` has them."""
+    return prune(planted.model, planted.task, planted.tokenizer, planted.corpus, config).circuit
+
+
+def by_importance(importance: Importance, planted: PlantedModel, config: PruneConfig = SETTINGS) -> Circuit:
+    """A baseline that learns nothing."""
+    return prune_by_importance(
+        planted.model, planted.task, planted.tokenizer, planted.corpus, importance, config
+    ).circuit
+
+
+PRUNERS: dict[str, Callable[[PlantedModel], Circuit]] = {
+    "task": by_task_loss,
+    **{importance: functools.partial(by_importance, importance) for importance in IMPORTANCES},
+}
