@@ -8,7 +8,9 @@ from sparsecircuits import errors
 from sparsecircuits.errors import near_misses
 
 
-@pytest.mark.parametrize("name", ["ConfigError", "DataError", "CheckpointError", "TaskError"])
+@pytest.mark.parametrize(
+    "name", ["ConfigError", "DataError", "CheckpointError", "TaskError", "TaskFileError"]
+)
 def test_mistakes_in_input_are_value_errors_of_ours(name: str) -> None:
     kind = getattr(errors, name)
     assert issubclass(kind, errors.SparseCircuitsError)
@@ -35,3 +37,15 @@ def test_no_close_name_lists_all_sorted() -> None:
 
 def test_nothing_known() -> None:
     assert near_misses("a", []) == "known: none"
+
+
+def test_a_task_file_error_is_a_line_for_each_mistake() -> None:
+    places = (errors.Place(), errors.Place(None, 4), errors.Place(2), errors.Place(3, 9))
+    error = errors.TaskFileError("mine.yaml", [errors.Problem(place, "why") for place in places])
+    assert isinstance(error, errors.TaskError)
+    assert str(error).splitlines() == [
+        "mine.yaml: why",
+        "mine.yaml: line 4: why",
+        "mine.yaml: row 2: why",
+        "mine.yaml: row 3 (line 9): why",
+    ]

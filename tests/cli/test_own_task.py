@@ -177,3 +177,26 @@ def test_two_files_of_one_name(call, pruned: Path, tmp_path: Path) -> None:
         2,
         "error: two tasks are called 'closes', and a run has one circuit of that name\n",
     )
+
+
+def test_eval_takes_a_file(call, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    call("task", "new", path, "--format", "jsonl")
+    report = call("eval", trained, "--task", path, "--json").json
+    (row,) = report["tasks"]
+    assert (row["name"], row["fits"], row["note"]) == ("mine", True, None)
+    # Of four train pairs two are for the scale.
+    assert row["fitted_on"]["count"] == 2
+    counts = {split: figures["pairs"]["count"] for split, figures in row["splits"].items()}
+    assert counts == {"train": 2, "validation": 2, "heldout": 2}
+    assert report["variants"] == []
+
+
+def test_eval_refuses_a_file_that_does_not_fit(call, planted_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "closes.yaml"
+    path.write_text(CLOSES.replace("h(", "h" * 14 + "("))
+    done = call("eval", planted_run, "--task", path)
+    assert (done.code, done.err) == (
+        2,
+        f"error: {path}: row 4 (line 8): longer than the context: 20 tokens with <|endoftext|>, above 16\n",
+    )

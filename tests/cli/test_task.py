@@ -191,3 +191,13 @@ def test_show_takes_a_file(call, tmp_path: Path) -> None:
     report = call("task", "show", path, "--json").json
     assert (report["name"], report["suite"], len(report["pairs"])) == ("mine", "yours", 2)
     assert {pair["template"] for pair in report["pairs"]} == {"row 8", "row 9"}
+
+
+def test_code_that_cannot_be_run_is_a_mistake_in_json_too(call, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("x = 1\ny = x / 0\n")
+    done = call("task", "check", path, "--json")
+    assert (done.code, done.json["ok"]) == (2, False)
+    assert done.json["problems"] == [
+        {"row": None, "line": 2, "reason": "raised ZeroDivisionError: division by zero"}
+    ]

@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from sparsecircuits.cli.arguments import open_own_run, saved_circuits
 from sparsecircuits.cli.progress import Bar, Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
-from sparsecircuits.cli.task_rows import brief, task_row, with_notes
+from sparsecircuits.cli.task_rows import brief, chosen_tasks, task_row, with_notes
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, PruneError
 from sparsecircuits.prune.config import PruneConfig
@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     if options.all == bool(options.tasks):
         raise ConfigError("name the tasks to prune, or give --all for every task that the model does")
     run = open_own_run(options.run)
-    tasks = chosen(run, options.tasks) or list(TASKS.values())
+    tasks = list(TASKS.values()) if options.all else chosen(run, options.tasks)
     with Progress() as progress:
         rows = prune_tasks(run, tasks, options.config, progress.add)
     found = any(row["nodes"] is not None for row in rows)
@@ -104,16 +104,12 @@ def chosen(run: Run, words: Sequence[str]) -> list[Task]:
         TaskError: there is no such task (TaskFileError: its file has mistakes, or it does not fit the model).
         ConfigError: two tasks of one name.
     """
-    from sparsecircuits.tasks.own import require_fit, resolve_task
-
-    tasks: dict[str, Task] = {}
-    for word in dict.fromkeys(words):
-        task = resolve_task(word, run.folder)
-        if task.name in tasks:
-            raise ConfigError(f"two tasks are called {task.name!r}, and a run has one circuit of that name")
-        require_fit(task, run.tokenizer(), run.config.model.n_ctx)
-        tasks[task.name] = task
-    return list(tasks.values())
+    tasks = chosen_tasks(run, words)
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two tasks are called {name!r}, and a run has one circuit of that name")
+    return tasks
 
 
 def circuits_to_show(run: Run, tasks: Sequence[Task]) -> tuple[list[Circuit], list[str]]:

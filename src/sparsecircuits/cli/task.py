@@ -136,8 +136,8 @@ def _check(file: str, options: Options) -> None:
     from sparsecircuits.tasks.own import check_fit, try_task
 
     tokenizer, context = _measures(options)
-    reading = try_task(file)
     try:
+        reading = try_task(file)
         if reading.task is None:
             raise reading.problems.error()
         checked = check_fit(reading.task, tokenizer, context, reading.problems)

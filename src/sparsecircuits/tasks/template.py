@@ -175,8 +175,8 @@ def _line_of(surroundings: Surroundings | None, slots: Mapping[str, Pool]) -> Li
 def side_of(marked: str, side: Literal[1, 2]) -> str:
     """The left text of a marked one, or the right.
 
-    >>> side_of("f(<<'|\">>a", 2)
-    'f("a'
+    >>> side_of("<<for|while>> x", 2)
+    'while x'
     """
     return MARK.sub(lambda match: match[side], marked)
 

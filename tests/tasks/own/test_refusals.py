@@ -107,15 +107,18 @@ TEXT_MISTAKES: list[tuple[Callable[[], Rows], list[str]]] = [
     ),
     (
         changed(2, right="   " + fine_rows()[1]["right"]),
-        [f"row 2: padding: left begins with 0 spaces and right with 3; {SAY}"],
+        [f"row 2: padding: spaces in front, 0 of left and 3 of right; {SAY}"],
     ),
     (
-        changed(2, left=fine_rows()[1]["left"] + "  "),
-        [f"row 2: padding: left ends in 2 spaces and right in 0; {SAY}"],
+        changed(2, left=fine_rows()[1]["left"] + " "),
+        [f"row 2: padding: spaces at the end, 1 of left and 0 of right; {SAY}"],
     ),
     (changed(1, left=NUL), [rf"row 1: left holds '\x00', {PADDING}"]),
     (changed(1, right=EOT), [f"row 1: right holds '<|endoftext|>', {PADDING}"]),
     (changed(1, right="[PAD] item = set()"), [f"row 1: right holds '[PAD]', {PADDING}"]),
+    (changed(1, left="0 0 0 item = str()"), [f"row 1: left holds '0 0 0 ', {PADDING}"]),
+    (changed(1, right="item = set() 0 0"), [f"row 1: right holds ' 0 0', {PADDING}"]),
+    (changed(1, left="item   "), [f"row 1: left holds '   ', {PADDING}"]),
     (
         changed(5, left=None, left_tokens=[0, 0, 7]),
         [

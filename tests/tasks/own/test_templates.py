@@ -55,8 +55,8 @@ def test_templates_are_dealt_and_words_are_the_splits_own(file: File) -> None:
         "validation": {"\nif $noun2:\n    $noun"},
         "heldout": {"\nwhile x:\n    $noun"},
     }
-    for split, pairs in found.items():
-        for pair in pairs:
+    for split in SPLITS:
+        for pair in found[split]:
             assert (pair.left_answer, pair.right_answer) == (" +=", ".add")
             assert pair.left.replace("str", "set") == pair.right
             assert pair.words <= set(NOUNS[split])

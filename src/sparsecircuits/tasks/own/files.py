@@ -51,7 +51,11 @@ def read_task(path: str | Path) -> Task:
 
 
 def try_task(path: str | Path) -> Reading:
-    """As :func:`read_task`, without raising."""
+    """As :func:`read_task`, with what is wrong as a result.
+
+    Raises:
+        TaskFileError: the file is code that cannot be run.
+    """
     path = Path(path)
     problems = Problems(str(path))
     if path.suffix.lower() not in ENDINGS:

@@ -111,10 +111,10 @@ def _prompts_differ(texts: Mapping[str, str], same_last: bool, place: Place, pro
         problems.add(place, f"equal prompts: left and right {but}")
         return False
     if before[0] != before[1]:
-        spaces = f"left begins with {before[0]} spaces and right with {before[1]}"
+        spaces = f"spaces in front, {before[0]} of left and {before[1]} of right"
         problems.add(place, f"padding: {spaces}; {_UNPADDED}")
     elif behind[0] != behind[1] and same_last:
-        spaces = f"left ends in {behind[0]} spaces and right in {behind[1]}"
+        spaces = f"spaces at the end, {behind[0]} of left and {behind[1]} of right"
         problems.add(place, f"padding: {spaces}; {_UNPADDED}")
     return True
 

@@ -17,7 +17,9 @@ from sparsecircuits.tasks.pairs import Form
 FORMS: tuple[Form, ...] = get_args(Form)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """A task's name is also that of a folder."""
-PADDING = re.compile(r"\0|<\|endoftext\|>|<\|?pad(?:ding)?\|?>|\[PAD\]", re.IGNORECASE)
+PADDING = re.compile(
+    r"\0|<\|endoftext\|>|<\|?pad(?:ding)?\|?>|\[PAD\]|^(?:0 ){2,}|(?: 0){2,}$|(?<=\S) {2,}$", re.IGNORECASE
+)
 """What fills up prompts elsewhere; here prompts are as long as what they say."""
 
 
