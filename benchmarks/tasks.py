@@ -187,26 +187,27 @@ def fits(tokenizer: TextTokenizer) -> int:
 
 def follow_own_tasks(run: Run) -> dict[str, Any]:
     """Do with the task of ``docs/own_tasks.md`` what the page says."""
-    text = re.search(r"^```yaml\n(name: .*?)^```$", OWN_PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert text is not None, f"{OWN_PAGE} shows no task"
-    name = re.search(r"^name: (\w+)$", text[1], re.M)
-    assert name is not None
+    shown = re.search(
+        r"^```yaml\n(# (\w+)\.yaml\n.*?)^```$", OWN_PAGE.read_text(encoding="utf-8"), re.M | re.S
+    )
+    assert shown is not None, f"{OWN_PAGE} shows no task"
+    text, name = shown.groups()
     worked, circuit = 0, None
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name[1]}.yaml"
-        file.write_text(text[1], encoding="utf-8")
+        file = Path(folder) / f"{name}.yaml"
+        file.write_text(text, encoding="utf-8")
         page = Path(folder) / "page.html"
         command("task", "check", file, "--run", run.folder)
         (score,) = json.loads(command("eval", run.folder, "--task", file, "--json"))["tasks"]
         worked += 1 + score["done"]
         (circuit,) = json.loads(command("prune", run.folder, file, "--json"))["tasks"]
         worked += circuit["state"] == "found"
-        command("view", run.folder, name[1], "--export", page)
-        worked += name[1] in page.read_text(encoding="utf-8")
+        command("view", run.folder, name, "--export", page)
+        worked += name in page.read_text(encoding="utf-8")
     sizes = {key: circuit[key] for key in ("nodes", "edges", "loss", "accuracy")}
     return {
-        "name": name[1],
-        "lines": len(text[1].splitlines()),
+        "name": name,
+        "lines": len(text.splitlines()),
         "worked": worked,
         "heldout_loss": score["loss"],
         "circuit": sizes,

@@ -124,3 +124,49 @@ def test_a_missing_or_misshapen_mean_is_an_error(damage: torch.Tensor | None):
         frozen["1.attn.v"] = damage
     with pytest.raises(CheckpointError, match=r"1\.attn\.v"), masks().installed(model, frozen):
         pass
+
+
+def tied_masks() -> NodeMasks:
+    generator = torch.Generator().manual_seed(0)
+    return NodeMasks(CONFIG, bias=0.1, scale=0.01, temperature=1.0, generator=generator, tied=True)
+
+
+def test_a_tied_q_and_k_channel_have_one_parameter_and_count_once():
+    tied, untied = tied_masks(), masks()
+    channels = CONFIG.width("attn.q")
+    assert tied.tau.numel() == untied.tau.numel() - 2 * channels
+    by_site = tied.by_site(tied.by_node())
+    for layer in (0, 1):
+        assert torch.equal(by_site[f"{layer}.attn.q"], by_site[f"{layer}.attn.k"])
+    assert not torch.equal(by_site["0.attn.q"], by_site["1.attn.q"])
+    with tied.installed(SparseGPT(CONFIG), means()) as count:
+        assert float(count.detach()) == tied.tau.numel()
+
+
+def test_a_tied_parameter_gets_the_gradients_of_both():
+    tied = tied_masks()
+    q, k = (tied.by_site(torch.arange(len(tied.group)))[f"0.attn.{site}"][3] for site in "qk")
+    (tied.hard()[q] + 2 * tied.hard()[k]).backward()
+    gate = float(torch.sigmoid(tied.tau.detach()[q]))
+    assert tied.tau.grad is not None
+    assert float(tied.tau.grad[tied.group[k]]) == pytest.approx(3 * gate * (1 - gate))
+
+
+def test_a_restored_node_is_live_and_a_kept_one_stays_so():
+    model, some = SparseGPT(CONFIG), masks()
+    with torch.no_grad():
+        some.tau.fill_(-1)  # nothing is kept
+        everything = torch.ones(len(some.group))
+        with some.installed(model, means(), everything):
+            assert_close(model(TOKENS), _plain(model))
+        with some.installed(model, means(), 0 * everything):
+            frozen = model(TOKENS)
+        with some.installed(model, means()):
+            assert_close(model(TOKENS), frozen)
+        some.tau.fill_(1)
+        with some.installed(model, means(), 0 * everything):
+            assert_close(model(TOKENS), _plain(model))
+
+
+def _plain(model: SparseGPT) -> torch.Tensor:
+    return model(TOKENS)

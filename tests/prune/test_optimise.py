@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sparsecircuits.prune import PruneConfig, pretraining_means
+from sparsecircuits.prune.objective import TaskObjective
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
 from tests.prune import planted
 
@@ -18,9 +19,8 @@ def run(penalty: float, steps: int, config: PruneConfig = planted.SETTINGS, **mo
     pairs = planted.STRING_CLOSING.pairs(tokenizer, "train", 32)
     means = pretraining_means(model, planted.corpus(tokenizer), count=512)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    result = optimise_masks(
-        model, pairs, means, penalty=penalty, scale=1.0, config=config, steps=steps, **more
-    )
+    objective = TaskObjective(model, pairs, means, 1.0)
+    result = optimise_masks(model, objective, len(pairs), penalty=penalty, config=config, steps=steps, **more)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     return result
 

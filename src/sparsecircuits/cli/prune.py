@@ -40,6 +40,8 @@ COLUMNS = (
     Column("necessity.accuracy", "without it", ".1%"),
     Column("necessity.refitted_accuracy", "refitted", ".1%"),
     Column("necessity.label", ""),
+    Column("tests.stochastic_ablation.mean", "restored", ".3f"),
+    Column("tests.stochastic_ablation.worst", "worst", ".3f"),
     Column("note", "note"),
 )
 
@@ -51,8 +53,9 @@ class Options(Config):
     Circuits go to RUN/circuits/TASK, their page to RUN/circuits/index.html. Tasks that the model cannot do
     are named in the table and left alone. "missed": no circuit reached the target; the best one is kept.
     "without it": accuracy of the model when only the circuit is removed from it; around 50% the circuit is
-    necessary, otherwise redundant. The same command again loads what is done and goes on with the rest.
-    Exit code 1: no circuit for any task.
+    necessary, otherwise redundant. "restored", "worst": mean and largest loss while other nodes come back at
+    random; a circuit that lives by what it leaves out breaks then. The same command again loads what is done
+    and goes on with the rest. Exit code 1: no circuit for any task.
 
     Example: sparsecircuits prune demo/sparse single_double_quote bracket_counting
     """
@@ -172,6 +175,7 @@ def circuit_row(circuit: Circuit, note: str | None = None) -> dict[str, Any]:
         "state": "found" if info["met"] else "missed",
         **{key: info[key] for key in figures},
         "necessity": {**needed, "label": label},
+        "tests": info["tests"],
         "note": note,
     }
 
@@ -180,5 +184,5 @@ def _no_circuit(score: dict[str, Any], note: str | None = None) -> dict[str, Any
     state = "not pruned" if score["fits"] else "does not fit"
     if note is None and score["fits"]:
         note = f"the model does not do it: loss {score['loss']:.3f}, accuracy {score['accuracy']:.1%}"
-    row = dict.fromkeys(("nodes", "edges", "loss", "raw_loss", "accuracy", "full_loss", "necessity"))
+    row = dict.fromkeys(("nodes", "edges", "loss", "raw_loss", "accuracy", "full_loss", "necessity", "tests"))
     return {"name": score["name"], "state": state, **row, "note": note or score["note"]}

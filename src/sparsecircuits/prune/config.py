@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -12,6 +13,19 @@ from sparsecircuits.errors import ConfigError
 class PruneConfig(Config):
     """Learned node masks, then bisection, then clean-up."""
 
+    objective: Literal["task", "faithful"] = "task"
+    """What masks are learned and circuits chosen on. task: the circuit alone does the task, as in the paper;
+    faithful: also with other nodes restored at random or by an adversary, and answering as the full model."""
+    kl_share: float = 0.75
+    """faithful: share of the divergence from the full model's answer, beside the task loss."""
+    adversary_steps: int = 2
+    """faithful: gradient steps in which an adversary chooses what is restored, in every fourth step."""
+    resample: bool = True
+    """faithful: in half of the steps deleted nodes take the values of a random token, not their means."""
+    pool_tokens: int = 1024
+    """faithful: so many tokens to choose from."""
+    draws: int = 8
+    """faithful: a circuit is judged on so many random restorings too."""
     target: float = 0.15
     """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
     penalties: tuple[float, ...] = (14.0,)
@@ -63,12 +77,26 @@ class PruneConfig(Config):
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"PruneConfig.penalties is {self.penalties}; needed are positive numbers")
         counts = ("steps", "pairs_per_step", "train_pairs", "selection_pairs", "validation_pairs")
-        for name in (*counts, "heldout_pairs", "mean_tokens", "max_tokens", "evaluations"):
+        for name in (
+            *counts,
+            "heldout_pairs",
+            "mean_tokens",
+            "max_tokens",
+            "evaluations",
+            "pool_tokens",
+            "draws",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("target", "lr", "temperature"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"PruneConfig.{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.kl_share <= 1:
+            raise ConfigError(f"PruneConfig.kl_share is {self.kl_share}; it must be between 0 and 1")
+        if self.adversary_steps < 0:
+            raise ConfigError(
+                f"PruneConfig.adversary_steps is {self.adversary_steps}; it must not be negative"
+            )
         if self.adapt < 0:
             raise ConfigError(f"PruneConfig.adapt is {self.adapt}; it must not be negative")
         for name in ("warmup", "beta2"):

@@ -42,7 +42,9 @@ def bisect_size(ranked: Sequence[Node], reaches: Reaches, target: float) -> froz
     return frozenset(ranked[:high])
 
 
-def grow(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float) -> frozenset[Node] | None:
+def grow(
+    nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float, most: int | None = None
+) -> frozenset[Node] | None:
     """Add the nodes that are estimated to help most until the target is reached.
 
     One at a time to begin with, then more and more at once. (By rank would be in arbitrary order: what a
@@ -53,12 +55,13 @@ def grow(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float) 
         worth: of a set of nodes, what each node of the model is estimated to lower the loss by.
         reaches: whether a set of nodes holds a target.
         target: in nats.
+        most: more nodes than this are not tried; None: all.
 
     Returns:
-        A superset of ``nodes``, or None where even the whole model misses the target.
+        A superset of ``nodes``, or None where even the whole model, or ``most`` nodes, miss the target.
     """
     step = 1.0
-    while True:
+    while most is None or len(nodes) < most:
         by_worth = worth(nodes)
         others = sorted(by_worth.keys() - nodes, key=lambda node: (-by_worth[node], node))
         if not others:
@@ -67,6 +70,7 @@ def grow(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float) 
         if reaches(nodes, target):
             return nodes
         step *= GROWTH
+    return None
 
 
 def clean_up(

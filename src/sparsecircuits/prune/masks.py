@@ -34,10 +34,11 @@ class Heaviside(torch.autograd.Function):
 
 
 class NodeMasks(nn.Module):
-    """τ for every node of a model, in one vector.
+    """τ for every node of a model; a q and a k channel may share one, as they do nothing alone.
 
     Attributes:
-        tau: [nodes], in the order of :meth:`nodes`.
+        tau: [parameters]; one for each node, or fewer where q and k are tied.
+        group: [nodes] which parameter is each node's, in the order of :meth:`nodes`.
     """
 
     def __init__(
@@ -48,16 +49,23 @@ class NodeMasks(nn.Module):
         scale: float,
         temperature: float,
         generator: torch.Generator,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         self.sites = config.site_names()
         self.widths = [config.width(site.site) for site in self.sites]
         self.temperature = temperature
-        self.tau = nn.Parameter(bias + scale * torch.randn(sum(self.widths), generator=generator))
+        self.group = _groups(self.sites, self.widths, tied)
+        size = int(self.group.max()) + 1
+        self.tau = nn.Parameter(bias + scale * torch.randn(size, generator=generator))
 
     def hard(self) -> Tensor:
         """[nodes] 0 or 1, with the surrogate gradient."""
-        return Heaviside.apply(self.tau, self.temperature)  # type: ignore[no-any-return]
+        return Heaviside.apply(self.tau[self.group], self.temperature)  # type: ignore[no-any-return]
+
+    def by_node(self) -> Tensor:
+        """[nodes] τ of every node, detached."""
+        return self.tau.detach()[self.group]
 
     def by_site(self, flat: Tensor) -> dict[str, Tensor]:
         """Split a vector over all nodes into site name -> [width]."""
@@ -68,19 +76,33 @@ class NodeMasks(nn.Module):
         return all_nodes(self.sites, self.widths)
 
     @contextmanager
-    def installed(self, model: SparseGPT, means: Mapping[str, Tensor]) -> Generator[Tensor]:
-        """Run ``model`` under the masks; yields the differentiable number of kept nodes.
+    def installed(
+        self,
+        model: SparseGPT,
+        means: Mapping[str, Tensor],
+        restored: Tensor | None = None,
+        *,
+        hard: Tensor | None = None,
+    ) -> Generator[Tensor]:
+        """Run ``model`` under the masks; yields the differentiable number of kept nodes, tied ones once.
+
+        Args:
+            model: which.
+            means: site name -> [width], what a deleted node is frozen to.
+            restored: [nodes] between 0 and 1, how far each deleted node is live after all.
+            hard: [nodes] 0 or 1 in place of the masks' own.
 
         Raises:
             CheckpointError: a site without a mean, or of another width.
         """
-        hard = self.hard()
+        hard = self.hard() if hard is None else hard
+        live = hard if restored is None else hard + (1 - hard) * restored
         changes = {
             name: Mix(keep, require_vector(means, name, keep.numel(), "mean"))
-            for name, keep in self.by_site(hard).items()
+            for name, keep in self.by_site(live).items()
         }
         with intervene(model, changes):
-            yield hard.sum()
+            yield (hard / torch.bincount(self.group)[self.group]).sum()
 
     @torch.no_grad()
     def clamp_(self) -> None:
@@ -96,6 +118,18 @@ class Mix:
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.lerp(self.mean, x, self.keep)
+
+
+def _groups(sites: list[SiteName], widths: list[int], tied: bool) -> Tensor:
+    """[nodes] the parameter of each node: one each, or that of its q channel for a k channel."""
+    start, starts, groups = 0, {}, []
+    for at, width in zip(sites, widths, strict=True):
+        first = starts[at.layer] if tied and at.site == "attn.k" else start
+        if at.site == "attn.q":
+            starts[at.layer] = start
+        groups.append(torch.arange(first, first + width))
+        start += 0 if tied and at.site == "attn.k" else width
+    return torch.cat(groups)
 
 
 def all_nodes(sites: list[SiteName], widths: list[int]) -> list[Node]:

@@ -39,3 +39,23 @@ def pretraining_means(
         seen += window.numel()
         step += 1
     return {name: (total / seen).float() for name, total in sums.items()}
+
+
+@torch.no_grad()
+def pretraining_pool(model: SparseGPT, tokens: np.ndarray, *, count: int, seed: int = 0) -> Tensor:
+    """[count, nodes] every node's value at random tokens of the training text.
+
+    Args:
+        model: the model to be pruned.
+        tokens: [total] training token ids.
+        count: how many tokens.
+        seed: chooses them.
+    """
+    names = [str(at) for at in model.config.site_names()]
+    n_ctx = model.config.n_ctx
+    rows = -(-count // n_ctx) * 4  # a quarter of the tokens of each window
+    window = batch(tokens, seed=seed, step=0, rows=rows, n_ctx=n_ctx)[:, :-1]
+    chosen = torch.randperm(rows * n_ctx, generator=torch.Generator().manual_seed(seed))[:count]
+    with record(model, names) as cache:
+        model(window)
+    return torch.cat([cache[name].flatten(0, 1)[chosen] for name in names], dim=1)

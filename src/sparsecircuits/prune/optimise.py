@@ -1,13 +1,13 @@
 """The mask run: learn which nodes to keep (§A.5).
 
-Objective: task loss on a batch of pairs, with the full model's scale held, plus ``k_coef`` times the
-number of kept nodes. AdamW with clipped gradients and a rate that decays linearly; τ is clamped to
-[-1, 1] after each step. Weights never move.
+Objective: the task loss on a batch of pairs, with the full model's scale held, or more than that
+(:mod:`.objective`), plus ``k_coef`` times the number of kept nodes. AdamW with clipped gradients and a rate
+that decays linearly; τ is clamped to [-1, 1] after each step. Weights never move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.masks import NodeMasks
-from sparsecircuits.tasks.loss import task_loss
-from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.prune.objective import Objective
 
 #: Called after each step with (step done, task loss, kept nodes).
 Watch = Callable[[int, float, int], None]
@@ -45,11 +44,10 @@ class MaskRun(NamedTuple):
 
 def optimise_masks(
     model: SparseGPT,
-    pairs: TokenPairs,
-    means: Mapping[str, Tensor],
+    objective: Objective,
+    pairs: int,
     *,
     penalty: float,
-    scale: float,
     config: PruneConfig,
     steps: int,
     give_up_at: int | None = None,
@@ -59,10 +57,9 @@ def optimise_masks(
 
     Args:
         model: frozen (no gradient for its parameters).
-        pairs: training pairs to draw batches from.
-        means: site name -> [width], what deleted nodes are frozen to.
+        objective: what is minimised, on some of the training pairs.
+        pairs: how many training pairs there are to draw batches from.
         penalty: ``k_coef`` times the number of nodes.
-        scale: factor on the logits throughout.
         steps: optimizer steps; the rate decays to 0 over them.
         give_up_at: a run that has failed after so many steps ends there.
         watch: called after every step.
@@ -74,38 +71,38 @@ def optimise_masks(
         scale=config.init_scale,
         temperature=config.temperature,
         generator=generator,
+        tied=config.objective == "faithful",
     )
     k_coef = penalty / masks.tau.numel()
-    running = config.target
+    # Of batches as they are and of those with nodes restored; the worse of the two decides the penalty.
+    running = {True: config.target, False: 0.0}
     optimizer = torch.optim.AdamW(
         masks.parameters(), lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
-    loss = torch.zeros(())
+    loss = 0.0
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _rate(step, steps, config.warmup)
-        drawn = torch.randperm(len(pairs), generator=generator)[: config.pairs_per_step]
-        some = pairs.rows(drawn)
-        with masks.installed(model, means) as count:
-            logits = model(some.tokens, some.last)
-        loss = task_loss(scale * logits, some).mean()
+        drawn = torch.randperm(pairs, generator=generator)[: config.pairs_per_step]
+        measured = objective(masks, drawn, step)
         optimizer.zero_grad(set_to_none=True)
-        (loss + k_coef * count).backward()
+        (measured.loss + k_coef * measured.count).backward()
         torch.nn.utils.clip_grad_norm_(masks.parameters(), 1.0)
         optimizer.step()
         masks.clamp_()
-        running = 0.9 * running + 0.1 * float(loss.detach())
-        k_coef *= 1 + config.adapt if running <= config.target else 1 / (1 + config.adapt)
+        loss = float(measured.task)
+        running[measured.plain] = 0.9 * running[measured.plain] + 0.1 * loss
+        k_coef *= 1 + config.adapt if max(running.values()) <= config.target else 1 / (1 + config.adapt)
         if watch is not None:
-            watch(step + 1, float(loss.detach()), int(count.detach()))
+            watch(step + 1, loss, int(measured.count.detach().round()))
         if step + 1 == give_up_at and _run(masks, loss, step + 1).failed():
             return _run(masks, loss, step + 1)
     return _run(masks, loss, steps)
 
 
-def _run(masks: NodeMasks, loss: Tensor, steps: int) -> MaskRun:
-    tau = masks.tau.detach().clone()
-    return MaskRun(tau, int((tau >= 0).sum()), float(loss.detach()), steps)
+def _run(masks: NodeMasks, loss: float, steps: int) -> MaskRun:
+    tau = masks.by_node().clone()
+    return MaskRun(tau, int((tau >= 0).sum()), loss, steps)
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

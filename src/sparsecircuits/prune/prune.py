@@ -18,11 +18,13 @@ The steps, each in its own file:
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
@@ -33,8 +35,10 @@ from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
 from sparsecircuits.prune.estimate import node_worth
 from sparsecircuits.prune.masks import all_nodes
-from sparsecircuits.prune.means import pretraining_means
+from sparsecircuits.prune.means import pretraining_means, pretraining_pool
+from sparsecircuits.prune.objective import FaithfulObjective, Objective, TaskObjective
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
+from sparsecircuits.prune.restore import restored_losses
 from sparsecircuits.tasks.pairs import Split, Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
 
@@ -44,6 +48,10 @@ Watch = Callable[[str, int, int, float], None]
 CHUNK = 64
 #: Where a mask run has turned off nodes that are needed, another begins with its penalty divided by this.
 GENTLER = 4
+#: Where the kept nodes miss the target, so many times as many and so many more are tried ...
+GROWN, GROWN_ANYWAY = 2, 16
+#: ... and then all nodes, less those that can go, with so many times the clean-up's evaluations.
+WHITTLING = 6
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
 
@@ -137,8 +145,11 @@ def prune(
     pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
     if means is None:
         means = pretraining_means(model, tokens, count=config.mean_tokens, seed=config.seed)
+    pool = None
+    if config.objective == "faithful":
+        pool = pretraining_pool(model, tokens, count=config.pool_tokens, seed=config.seed)
     with _frozen_weights(model):
-        return _Pruner(model, task, pairs, means, config, watch or _unwatched).run()
+        return _Pruner(model, task, pairs, means, config, watch or _unwatched, pool).run()
 
 
 def _unwatched(stage: str, done: int, of: int, loss: float) -> None:
@@ -168,9 +179,10 @@ class _Pruner:
         means: Mapping[str, Tensor],
         config: PruneConfig,
         watch: Watch,
+        pool: Tensor | None,
     ) -> None:
         self.model, self.task, self.pairs, self.means = model, task, pairs, means
-        self.config, self.watch = config, watch
+        self.config, self.watch, self.pool = config, watch, pool
         sites = model.config.site_names()
         self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
         self.spent = {"mask_steps": 0, "evaluations": 0, "estimates": 0}
@@ -221,8 +233,24 @@ class _Pruner:
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
     def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
-        """The kept nodes and as few others as it takes."""
-        return grow(frozenset(kept), self._worth, self._reaches, target)
+        """The kept nodes and as few others as it takes; ``faithful`` then begins from all nodes instead."""
+        if self.pool is None:
+            return grow(frozenset(kept), self._worth, self._reaches, target)
+        most = GROWN * len(kept) + GROWN_ANYWAY
+        grown = grow(frozenset(kept), self._worth, self._reaches, target, most)
+        return self._whittled(target) if grown is None else grown
+
+    def _whittled(self, target: float) -> frozenset[Node] | None:
+        """All nodes, less those that can go; None where even all of them miss the target."""
+        everything = frozenset(self.nodes)
+        if not self._reaches(everything, target):
+            return None
+        self.budget = self.spent["evaluations"] + WHITTLING * self.config.evaluations
+        return clean_up(everything, self._size_of_worth, self._within_budget, target)
+
+    def _size_of_worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
+        """How much each node matters, for better or worse: where copies saturate, slopes have either sign."""
+        return {node: abs(worth) for node, worth in self._worth(nodes).items()}
 
     def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
         """A mask run; one that fails half-way is given up and started again with the steps left."""
@@ -236,10 +264,9 @@ class _Pruner:
     def _optimise(self, penalty: float, steps: int, give_up_at: int | None = None) -> MaskRun:
         run = optimise_masks(
             self.model,
-            self.pairs.train,
-            self.means,
+            self._objective(),
+            len(self.pairs.train),
             penalty=penalty,
-            scale=self.scale,
             config=self.config,
             steps=steps,
             give_up_at=give_up_at,
@@ -247,6 +274,13 @@ class _Pruner:
         )
         self.spent["mask_steps"] += run.steps
         return run
+
+    def _objective(self) -> Objective:
+        train = self.pairs.train
+        if self.pool is None:
+            return TaskObjective(self.model, train, self.means, self.scale)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        return FaithfulObjective(self.model, train, self.means, self.scale, self.config, self.pool, generator)
 
     def _within_budget(self, nodes: frozenset[Node], target: float) -> bool:
         """As :meth:`_reaches`, and no once the evaluations are spent."""
@@ -265,8 +299,28 @@ class _Pruner:
                     return False
                 if (loss := self._score(pairs)) > target:
                     return False
+        if self.pool is not None and (loss := max(loss, self._restored_loss(nodes))) > target:
+            return False
         self.watch("nodes", len(nodes), len(self.nodes), loss)
         return True
+
+    def _restored_loss(self, nodes: frozenset[Node]) -> float:
+        """Mean loss over random restorings, on the first pairs of each set that circuits are chosen on."""
+        keep = Circuit(self.task.name, nodes, self.means).keep_masks()
+        return max(
+            statistics.fmean(
+                restored_losses(
+                    self.model,
+                    keep,
+                    self.means,
+                    pairs.rows(slice(CHUNK)),
+                    scale=self.scale,
+                    draws=self.config.draws,
+                    seed=self.config.seed,
+                )
+            )
+            for pairs in self.chosen_on
+        )
 
     def _worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         self.spent["estimates"] += 1

@@ -1,4 +1,4 @@
-"""Prune a run's model for a task, test necessity, and keep the circuit in the run's folder.
+"""Prune a run's model for a task, test the circuit, and keep it in the run's folder.
 
 A circuit that is there already, of this model, these settings and this task, is loaded instead. A task of a
 user's own is kept beside its circuit, as it was then (:mod:`sparsecircuits.tasks.own.kept`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from sparsecircuits.prune import PruneConfig, Splits, pretraining_means, prune
 from sparsecircuits.tasks import Task
 from sparsecircuits.tasks.own import is_of, keep_task, version_of
 from sparsecircuits.train import Run
-from sparsecircuits.validate import necessity
+from sparsecircuits.validate import necessity, output_match, stochastic_ablation, sufficiency
 
 #: ``watch(mask steps done, loss)``.
 Watch = Callable[[int, float], None]
@@ -56,12 +56,14 @@ class RunPruner:
             return Loaded(None, "the circuit there was of another model")
         if not is_of(circuit.info, task):
             return Loaded(None, "the circuit there was of another version of the task")
-        if stored != self.config or "necessity" not in circuit.info:
+        if stored != self.config:
             return Loaded(None, "the circuit there had other settings")
+        if not {"necessity", "tests"} <= circuit.info.keys():
+            return Loaded(None, "the circuit there was not put to all of today's tests")
         return Loaded(circuit, None)
 
     def prune(self, task: Task, watch: Watch) -> Circuit:
-        """Prune, test necessity, save into ``RUN/circuits/TASK``.
+        """Prune, test, save into ``RUN/circuits/TASK``.
 
         Raises:
             TaskError: the task does not fit the tokenizer (TaskFileError: one of a user's own).
@@ -81,9 +83,22 @@ class RunPruner:
 
         found = prune(self.model, task, self.tokenizer, tokens, self.config, means=self._means, watch=count)
         pairs = Splits.draw(task, self.tokenizer, self.config, self.model.config.n_ctx)
-        needed = necessity(self.model, found.circuit, pairs.train, pairs.heldout, seed=self.config.seed)
-        info = {**found.circuit.info, "necessity": dataclasses.asdict(needed), **version_of(task)}
+        info = {**found.circuit.info, **self._tested(found.circuit, pairs), **version_of(task)}
         circuit = dataclasses.replace(found.circuit, info=info)
         keep_task(task, self.run.folder)
         save_circuit(circuit, self.run.circuits / task.name)
         return circuit
+
+    def _tested(self, circuit: Circuit, pairs: Splits) -> dict[str, Any]:
+        """What the tests say, as plain data: necessity, and the others below ``tests``."""
+        scale, target = circuit.info["full_scale"], self.config.target
+        needed = necessity(self.model, circuit, pairs.train, pairs.heldout, seed=self.config.seed)
+        tests = {
+            "sufficiency": sufficiency(self.model, circuit, pairs.heldout, target=target),
+            "output_match": output_match(self.model, circuit, pairs.heldout, full_scale=scale),
+            "stochastic_ablation": stochastic_ablation(
+                self.model, circuit, pairs.heldout, full_scale=scale, target=target, seed=self.config.seed
+            ),
+        }
+        told = {name: {**dataclasses.asdict(test), "passed": test.passed} for name, test in tests.items()}
+        return {"necessity": dataclasses.asdict(needed), "tests": told}

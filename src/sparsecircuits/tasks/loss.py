@@ -51,6 +51,19 @@ def correct(logits: Tensor, pairs: TokenPairs) -> Tensor:
     return torch.cat([likely[:n], ~likely[n:]])
 
 
+def answer_log_probabilities(logits: Tensor, pairs: TokenPairs) -> Tensor:
+    """Log-probabilities of what a prompt is asked: two numbers a row, ``[rows, 2]``, differentiable.
+
+    ``contrast``: the right candidate against the wrong one. ``one_against_all``: the token against the rest.
+    """
+    if pairs.form == "contrast":
+        return torch.stack([_pick(logits, pairs.target), _pick(logits, pairs.other)], -1).log_softmax(-1)
+    n = len(pairs)
+    token = torch.cat([pairs.target[:n], pairs.other[n:]])
+    rest = logits.scatter(1, token[:, None], float("-inf")).logsumexp(-1)
+    return torch.stack([_pick(logits, token), rest], -1).log_softmax(-1)
+
+
 def _advantage(logits: Tensor, pairs: TokenPairs) -> Tensor:
     """Logit of the right candidate minus that of the wrong one, ``[rows]``."""
     return _pick(logits, pairs.target) - _pick(logits, pairs.other)

@@ -1,5 +1,25 @@
-"""Is a circuit true? Tests of it against the full model."""
+"""Is a circuit true? Tests of it against the full model.
 
+:func:`sufficiency`, :func:`necessity`, :func:`output_match` and :func:`stochastic_ablation` are pure
+functions of model, circuit and pairs; each returns what it measured and whether that passes. :mod:`planted`
+has models whose circuits are known.
+"""
+
+from sparsecircuits.validate.interval import Interval, clustered_interval
 from sparsecircuits.validate.necessity import Necessity, necessity
+from sparsecircuits.validate.output_match import OutputMatch, output_match
+from sparsecircuits.validate.stochastic import StochasticAblation, stochastic_ablation
+from sparsecircuits.validate.sufficiency import Sufficiency, sufficiency
 
-__all__ = ["Necessity", "necessity"]
+__all__ = [
+    "Interval",
+    "Necessity",
+    "OutputMatch",
+    "StochasticAblation",
+    "Sufficiency",
+    "clustered_interval",
+    "necessity",
+    "output_match",
+    "stochastic_ablation",
+    "sufficiency",
+]

@@ -22,8 +22,8 @@ SETTINGS = PruneConfig(
 )
 
 
-def by_task_loss(planted: PlantedModel, config: PruneConfig = SETTINGS) -> Circuit:
-    """Learned masks on the task loss, as :func:`sparsecircuits.prune.prune` has them."""
+def by_masks(planted: PlantedModel, config: PruneConfig = SETTINGS) -> Circuit:
+    """Learned masks, as :func:`sparsecircuits.prune.prune` has them."""
     return prune(planted.model, planted.task, planted.tokenizer, planted.corpus, config).circuit
 
 
@@ -35,6 +35,7 @@ def by_importance(importance: Importance, planted: PlantedModel, config: PruneCo
 
 
 PRUNERS: dict[str, Callable[[PlantedModel], Circuit]] = {
-    "task": by_task_loss,
+    "task": by_masks,
+    "faithful": functools.partial(by_masks, config=SETTINGS.replace(objective="faithful")),
     **{importance: functools.partial(by_importance, importance) for importance in IMPORTANCES},
 }

@@ -1,0 +1,57 @@
+"""95% intervals of means over prompts, by a bootstrap that draws whole templates.
+
+Prompts of one template resemble each other, so that as many independent prompts would promise too narrow an
+interval: templates are drawn with replacement, each with all of its prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsecircuits.tasks.pairs import TokenPairs
+
+#: Bootstrap draws.
+DRAWS = 1000
+
+
+class Interval(NamedTuple):
+    """The middle 95% of what other templates could have given."""
+
+    low: float
+    high: float
+
+
+def clustered_interval(values: Tensor, clusters: Sequence[str], *, seed: int = 0) -> Interval:
+    """The interval of the mean of ``values``.
+
+    Args:
+        values: [rows] one number each.
+        clusters: the cluster of each row, such as its template.
+        seed: of the draws.
+
+    Raises:
+        ValueError: not as many clusters as values, or none.
+
+    >>> clustered_interval(torch.ones(4), ["a", "a", "b", "b"])
+    Interval(low=1.0, high=1.0)
+    """
+    if len(values) != len(clusters) or not clusters:
+        raise ValueError(f"{len(values)} values and {len(clusters)} clusters; one each, and at least one")
+    names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    of = torch.tensor([names[name] for name in clusters], device=values.device)
+    sums = torch.zeros(len(names), dtype=torch.double).index_add_(0, of, values.double())
+    sizes = torch.bincount(of, minlength=len(names)).double()
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(names), (DRAWS, len(names)), generator=generator)
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return Interval(low, high)
+
+
+def templates_of_rows(pairs: TokenPairs) -> tuple[str, ...]:
+    """The template of every row: left prompts, then right ones."""
+    return pairs.templates * 2

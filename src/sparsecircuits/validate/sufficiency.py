@@ -1,0 +1,61 @@
+"""Sufficiency: the circuit alone, all else at its frozen values, does the task on prompts it never saw.
+
+The loss is judged after the scale that is stored in the circuit; the raw loss is given beside it, not judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sparsecircuits.circuit import Circuit
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.tasks.loss import correct, task_loss
+from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.tasks.score import Calibration, calibrated, pair_logits, score
+from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
+
+#: By so much a held-out loss may exceed the target that the circuit was chosen by.
+SLACK = 0.02
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """How well a circuit alone does its task.
+
+    Attributes:
+        loss: in nats, after the circuit's scale; ``interval`` is its 95% interval over templates.
+        raw_loss: without the scale.
+        accuracy: share of prompts right.
+        target: what the circuit was chosen by.
+    """
+
+    loss: float
+    interval: Interval
+    raw_loss: float
+    accuracy: float
+    target: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the loss is at most :data:`SLACK` above the target."""
+        return self.loss <= self.target + SLACK
+
+
+@torch.no_grad()
+def sufficiency(
+    model: SparseGPT, circuit: Circuit, pairs: TokenPairs, *, target: float = 0.15
+) -> Sufficiency:
+    """Measure :class:`Sufficiency` on ``pairs``, which should be held out."""
+    with circuit.installed(model):
+        logits = pair_logits(model, pairs)
+    scaled = calibrated(logits, pairs, Calibration(circuit.scale, 0.0))
+    losses = task_loss(scaled, pairs)
+    return Sufficiency(
+        loss=float(losses.mean()),
+        interval=clustered_interval(losses, templates_of_rows(pairs)),
+        raw_loss=score(logits, pairs).loss,
+        accuracy=float(correct(scaled, pairs).float().mean()),
+        target=target,
+    )
