@@ -109,17 +109,23 @@ def command(*words: str | Path) -> str:
 
 def evaluate(run: Path, suite: str) -> dict[str, Any]:
     """What ``sparsecircuits eval`` says of a run."""
-    return json.loads(command("eval", run, "--suite", suite, "--json"))
+    return without(json.loads(command("eval", run, "--suite", suite, "--json")), "templates")
+
+
+def without(tree: Any, key: str) -> Any:
+    """Plain data less everything that is called ``key``."""
+    if isinstance(tree, dict):
+        return {name: without(value, key) for name, value in tree.items() if name != key}
+    return [without(value, key) for value in tree] if isinstance(tree, list) else tree
 
 
 def model_figures(name: str, evaluated: dict[str, Any], goal: int) -> list[dict[str, Any]]:
     """Tasks done, the worst gap among them, and the prompts that the corpus holds."""
     done = [row for row in evaluated["tasks"] if row["done"]]
-    met = sum(prompts["found"] for row in evaluated["tasks"] for prompts in row["overlap"].values())
     return [
         figure(f"{name}: tasks done, of {len(evaluated['tasks'])}", len(done), goal, "max"),
         figure(f"{name}: held-out minus train loss, worst of these", _worst_gap(done), 0.05, "min"),
-        figure(f"{name}: prompts that stand in the training corpus", met, 0, "min"),
+        figure(f"{name}: prompts that stand in the training corpus", evaluated["overlap"]["found"], 0, "min"),
     ]
 
 

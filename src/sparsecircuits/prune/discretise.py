@@ -20,6 +20,10 @@ Reaches = Callable[[frozenset[Node], float], bool]
 Worth = Callable[[frozenset[Node]], Mapping[Node, float]]
 #: Each time that added nodes are not enough, so many times as many more are.
 GROWTH = 1.3
+#: So many other nodes are tried in place of each.
+RIVALS = 2
+#: One takes a node's place if the loss is lower than so many times what it was.
+BETTER = 0.95
 
 
 def bisect_size(ranked: Sequence[Node], reaches: Reaches, target: float) -> frozenset[Node] | None:
@@ -111,6 +115,32 @@ def clean_up(
                 nodes = nodes - {node}
         if nodes == before:
             break
+    return nodes
+
+
+def exchange(
+    nodes: frozenset[Node], worth: Worth, loss: Callable[[frozenset[Node]], float]
+) -> frozenset[Node]:
+    """Replace a node by another of its site where that lowers the loss: of two that do the same, the truer.
+
+    Args:
+        nodes: the circuit.
+        worth: of a set of nodes, what each node of the model is estimated to lower the loss by.
+        loss: of a set of nodes.
+
+    Returns:
+        As many nodes, at the same sites.
+    """
+    lowest = loss(nodes)
+    for node in sorted(nodes):
+        without = nodes - {node}
+        by_worth = worth(without)
+        others = (other for other in by_worth.keys() - nodes if other.at == node.at)
+        for rival in sorted(others, key=lambda other: (-by_worth[other], other))[:RIVALS]:
+            swapped = without | {rival}
+            if (found := loss(swapped)) < BETTER * lowest:
+                nodes, lowest = swapped, found
+                break
     return nodes
 
 

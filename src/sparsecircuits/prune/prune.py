@@ -32,7 +32,7 @@ from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import PruneError, TaskError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
-from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking
 from sparsecircuits.prune.estimate import node_worth
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means, pretraining_pool
@@ -229,6 +229,8 @@ class _Pruner:
         if self.config.cleanup:
             self.budget = self.spent["evaluations"] + self.config.evaluations
             nodes = clean_up(nodes, self._worth, self._within_budget, target)
+        if self.pool is not None:
+            nodes = exchange(nodes, self._worth, self._worse_loss)
         validation = self._loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
@@ -299,12 +301,15 @@ class _Pruner:
                     return False
                 if (loss := self._score(pairs)) > target:
                     return False
-        if self.pool is not None and (loss := max(loss, self._restored_loss(nodes))) > target:
+        if (
+            self.pool is not None
+            and (loss := max(loss, self._restored_loss(nodes, self.config.draws))) > target
+        ):
             return False
         self.watch("nodes", len(nodes), len(self.nodes), loss)
         return True
 
-    def _restored_loss(self, nodes: frozenset[Node]) -> float:
+    def _restored_loss(self, nodes: frozenset[Node], draws: int) -> float:
         """Mean loss over random restorings, on the first pairs of each set that circuits are chosen on."""
         keep = Circuit(self.task.name, nodes, self.means).keep_masks()
         return max(
@@ -315,12 +320,19 @@ class _Pruner:
                     self.means,
                     pairs.rows(slice(CHUNK)),
                     scale=self.scale,
-                    draws=self.config.draws,
+                    draws=draws,
                     seed=self.config.seed,
                 )
             )
             for pairs in self.chosen_on
         )
+
+    def _worse_loss(self, nodes: frozenset[Node]) -> float:
+        """Of the plain loss and that with nodes restored the larger."""
+        self.spent["evaluations"] += 1
+        with self._installed(nodes):
+            plain = max(self._score(pairs.rows(slice(CHUNK))) for pairs in self.chosen_on)
+        return max(plain, self._restored_loss(nodes, 4 * self.config.draws))
 
     def _worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         self.spent["estimates"] += 1
