@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsecircuits.model import Node
-from sparsecircuits.prune.discretise import bisect_size, clean_up, grow, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking
 
 NODES = [Node.parse(f"0.mlp.post_act.{index}") for index in range(40)]
 Reaches = Callable[[frozenset[Node], float], bool]
@@ -52,6 +52,40 @@ def test_growing_adds_what_is_worth_most_first():
     start = frozenset(NODES[:5])  # has one of the three; the other two are added one by one
     found = grow(start, worth, lambda nodes, target: needed <= nodes, 0.15)
     assert found == start | needed
+
+
+def test_growing_stops_at_a_bound():
+    assert grow(frozenset(), flat_worth, lambda nodes, target: len(nodes) >= 20, 0.15, most=8) is None
+    found = grow(frozenset(), flat_worth, lambda nodes, target: len(nodes) >= 7, 0.15, most=8)
+    assert found is not None
+    assert len(found) in (7, 8)
+
+
+def test_the_truer_of_two_nodes_that_do_the_same_is_taken():
+    good = {NODES[1], NODES[2]}
+
+    def worth(nodes: frozenset[Node]) -> dict[Node, float]:
+        return {node: 1.0 if node in good else 0.0 for node in NODES}
+
+    def loss(nodes: frozenset[Node]) -> float:
+        return 1.0 - 0.4 * len(nodes & good)
+
+    assert exchange(frozenset({NODES[7], NODES[2]}), worth, loss) == good
+    assert exchange(frozenset(good), worth, loss) == good
+
+
+def test_a_node_of_another_site_takes_no_place_and_a_small_gain_is_none():
+    other = Node.parse("1.mlp.post_act.0")
+    start = frozenset({NODES[7]})
+    elsewhere = exchange(
+        start, lambda nodes: {NODES[7]: 0.0, other: 1.0}, lambda nodes: float(other not in nodes)
+    )
+    assert elsewhere == start
+    gain = {NODES[7]: 1.0, NODES[8]: 0.96}
+    assert exchange(start, lambda nodes: dict.fromkeys(gain, 0.0), lambda nodes: gain[min(nodes)]) == start
+    gain[NODES[8]] = 0.94
+    found = exchange(start, lambda nodes: dict.fromkeys(gain, 0.0), lambda nodes: gain[min(nodes)])
+    assert found == {NODES[8]}
 
 
 def test_growing_ends_where_the_whole_model_is_not_enough():

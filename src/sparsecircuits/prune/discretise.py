@@ -59,10 +59,10 @@ def grow(
         worth: of a set of nodes, what each node of the model is estimated to lower the loss by.
         reaches: whether a set of nodes holds a target.
         target: in nats.
-        most: more nodes than this are not tried; None: all.
+        most: a circuit of so many nodes is not grown further; None: any is.
 
     Returns:
-        A superset of ``nodes``, or None where even the whole model, or ``most`` nodes, miss the target.
+        A superset of ``nodes``, or None where the whole model misses the target, or ``most`` nodes do.
     """
     step = 1.0
     while most is None or len(nodes) < most:
