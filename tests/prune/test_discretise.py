@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsecircuits.model import Node
-from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking, whittle
 
 NODES = [Node.parse(f"0.mlp.post_act.{index}") for index in range(40)]
 Reaches = Callable[[frozenset[Node], float], bool]
@@ -52,6 +52,20 @@ def test_growing_adds_what_is_worth_most_first():
     start = frozenset(NODES[:5])  # has one of the three; the other two are added one by one
     found = grow(start, worth, lambda nodes, target: needed <= nodes, 0.15)
     assert found == start | needed
+
+
+def test_whittling_leaves_the_needed_and_at_most_a_neighbour_each():
+    needed = {NODES[3], NODES[17], NODES[30]}
+    calls = []
+
+    def reaches(nodes: frozenset[Node], target: float) -> bool:
+        calls.append(len(nodes))
+        return needed <= nodes
+
+    found = whittle(frozenset(NODES), flat_worth, reaches, 0.15)
+    assert needed <= found
+    assert len(found) <= 6  # down to pairs
+    assert len(calls) <= 24  # four quarters, eighths, ...
 
 
 def test_growing_stops_at_a_bound():

@@ -118,6 +118,34 @@ def clean_up(
     return nodes
 
 
+def whittle(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: float) -> frozenset[Node]:
+    """Remove most of many nodes, where estimates say little about which.
+
+    The nodes are lined up, those that are estimated to matter least first, and cut into quarters, of which
+    each is taken away that can be; then what is left is lined up anew and cut into parts half as large, and
+    so on down to pairs.
+
+    Args:
+        nodes: the circuit, such as the whole model.
+        worth: of a set of nodes, how much each of them matters.
+        reaches: whether a set of nodes holds a target.
+        target: in nats.
+
+    Returns:
+        A subset of ``nodes``.
+    """
+    size = len(nodes) // 4
+    while size > 1:
+        matters = worth(nodes)
+        order = sorted(nodes, key=lambda node: (matters[node], node))
+        for start in range(0, len(order), size):
+            part = frozenset(order[start : start + size])
+            if reaches(nodes - part, target):
+                nodes = nodes - part
+        size = min(size // 2, len(nodes) // 4)
+    return nodes
+
+
 def exchange(
     nodes: frozenset[Node], worth: Worth, loss: Callable[[frozenset[Node]], float]
 ) -> frozenset[Node]:

@@ -32,7 +32,7 @@ from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import PruneError, TaskError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
-from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking
+from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking, whittle
 from sparsecircuits.prune.estimate import node_worth
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.means import pretraining_means, pretraining_pool
@@ -51,7 +51,8 @@ GENTLER = 4
 #: Where the kept nodes miss the target, so many times as many and so many more are tried ...
 GROWN, GROWN_ANYWAY = 2, 16
 #: ... and then all nodes, less those that can go, with so many times the clean-up's evaluations.
-WHITTLING = 6
+WHITTLING = 3
+STRICTER = 0.8
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
 
@@ -235,20 +236,25 @@ class _Pruner:
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
     def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
-        """The kept nodes and as few others as it takes; ``faithful`` then begins from all nodes instead."""
-        if self.pool is None:
-            return grow(frozenset(kept), self._worth, self._reaches, target)
+        """The kept nodes and few others; or, where estimates do not say which, what is left of all nodes."""
         most = GROWN * len(kept) + GROWN_ANYWAY
         grown = grow(frozenset(kept), self._worth, self._reaches, target, most)
         return self._whittled(target) if grown is None else grown
 
     def _whittled(self, target: float) -> frozenset[Node] | None:
-        """All nodes, less those that can go; None where even all of them miss the target."""
+        """All nodes, less those that can go; None where even all of them miss the target.
+
+        On few pairs and a stricter target, so that it does not take long; what all pairs want more is added.
+        """
         everything = frozenset(self.nodes)
         if not self._reaches(everything, target):
             return None
         self.budget = self.spent["evaluations"] + WHITTLING * self.config.evaluations
-        return clean_up(everything, self._size_of_worth, self._within_budget, target)
+        whole = self.chosen_on
+        self.chosen_on = tuple(pairs.rows(slice(CHUNK)) for pairs in whole)
+        nodes = whittle(everything, self._size_of_worth, self._within_budget, STRICTER * target)
+        self.chosen_on = whole
+        return nodes if self._reaches(nodes, target) else grow(nodes, self._worth, self._reaches, target)
 
     def _size_of_worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         """How much each node matters, for better or worse: where copies saturate, slopes have either sign."""
