@@ -144,9 +144,9 @@ def quick_demo_plan(seed: int = 0) -> DemoPlan:
     """The same line in about a minute, to see that it works: smaller models, fewer tasks and pairs."""
     plan = demo_plan(seed)
     shape = plan.sparse.model.replace(d_model=64)
-    brief = {"steps": 500, "eval_tokens": 8_192, "checkpoint_every": 100}
+    brief = {"steps": 800, "eval_tokens": 8_192, "checkpoint_every": 200}
     return plan.replace(
-        data=plan.data.replace(train_tokens=400_000, val_tokens=16_384, tokenizer_chars=500_000),
+        data=plan.data.replace(train_tokens=700_000, val_tokens=16_384, tokenizer_chars=500_000),
         sparse=RunConfig(
             model=shape, train=plan.sparse.train.replace(density=1 / 16, embed_density=1 / 16, **brief)
         ),
@@ -159,6 +159,6 @@ def quick_demo_plan(seed: int = 0) -> DemoPlan:
             heldout_pairs=64,
             evaluations=30,
         ),
-        tasks=("single_double_quote", "bracket_counting"),
+        tasks=("single_double_quote", "bracket_counting", "set_or_string_fixedvarname"),
         eval_pairs=64,
     )
