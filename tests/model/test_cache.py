@@ -28,9 +28,9 @@ def test_piece_by_piece_equals_the_whole(
         whole = model(tokens)
     assert cache.length == 6
     assert whole.dtype == dtype
-    torch.testing.assert_close(
-        torch.cat(parts, 1), whole, atol=1e-5 if dtype == torch.float32 else 1e-12, rtol=0
-    )
+    # Sums come out in another order, on each processor in its own: a few dozen roundings of the largest logit.
+    rounding = 32 * torch.finfo(dtype).eps * float(whole.abs().max())
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=rounding, rtol=0)
 
 
 def test_at_counts_from_the_first_new_token(model: SparseGPT, tokens: torch.Tensor):
