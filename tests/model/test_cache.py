@@ -28,7 +28,7 @@ def test_piece_by_piece_equals_the_whole(
         whole = model(tokens)
     assert cache.length == 6
     assert whole.dtype == dtype
-    # Sums come out in another order, on each processor in its own: a few dozen roundings of the largest logit.
+    # Sums come out in another order, on each processor in its own: some dozen roundings of the largest logit.
     rounding = 32 * torch.finfo(dtype).eps * float(whole.abs().max())
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=rounding, rtol=0)
 
