@@ -1,10 +1,9 @@
-"""Pruning finds planted circuits where gradients alone go astray, with either objective."""
+"""The objective ``faithful`` finds planted circuits where the paper's, or gradients alone, go astray."""
 
 from __future__ import annotations
 
 import pytest
 
-from sparsecircuits.prune import PruneConfig
 from sparsecircuits.validate.planted import plant
 from sparsecircuits.validate.planted.pruners import SETTINGS, by_masks
 from sparsecircuits.validate.planted.score import score_circuit
@@ -12,11 +11,11 @@ from sparsecircuits.validate.planted.score import score_circuit
 FAITHFUL = SETTINGS.replace(objective="faithful")
 
 
-@pytest.mark.parametrize("config", [SETTINGS, FAITHFUL])
-def test_the_shortcut_through_half_of_a_cancelling_pair_is_not_taken(config: PruneConfig):
-    planted = plant("quote", seed=0, level=2)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_shortcut_through_half_of_a_cancelling_pair_is_not_taken(seed: int):
+    planted = plant("quote", seed=seed, level=2)
     half = {node for pair in planted.truth.cancelling for node in pair}
-    found = by_masks(planted, config)
+    found = by_masks(planted, FAITHFUL)
     assert not found.nodes & half
     assert score_circuit(planted.truth, found, planted.model).nodes.f1 == 1.0
 
