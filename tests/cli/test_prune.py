@@ -15,9 +15,8 @@ import pytest
 
 from sparsecircuits.circuit import load_circuit
 from sparsecircuits.cli import main
-from sparsecircuits.data import DataConfig, build_corpus
 from sparsecircuits.tasks import TASKS, Task, TextPair
-from sparsecircuits.train import Run, RunConfig
+from sparsecircuits.train import Run
 from tests.prune import planted
 
 QUICK = (
@@ -50,15 +49,7 @@ def only_these_tasks() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder around the planted model."""
-    root = tmp_path_factory.mktemp("planted")
-    tokenizer = planted.byte_tokenizer()
-    text = root / "text.txt"
-    text.write_text(tokenizer.decode(planted.corpus(tokenizer).tolist()))
-    data = DataConfig(mix={str(text): 1.0}, vocab_size=257, train_tokens=2000, val_tokens=0)
-    corpus = build_corpus(data, root / "run" / "data")
-    run = Run.create(root / "run", RunConfig(model=planted.CONFIG), corpus)
-    run.finish(planted.attention_model(tokenizer), {"val_loss": 5.5, "density": 1.0, "tokens": 0})
-    return run.folder
+    return planted.planted_run(tmp_path_factory.mktemp("planted")).folder
 
 
 @pytest.fixture(scope="module")

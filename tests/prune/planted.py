@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import random
 import string
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from sparsecircuits.data import DataConfig, build_corpus
 from sparsecircuits.data.idioms.names import Split
 from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.model.gpt import Block
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.tasks.pairs import Task, TextPair
+from sparsecircuits.train import Run, RunConfig
 
 QUOTE, WRITTEN, BALLAST = 0, 3, 7
 VALUE = 5
@@ -158,3 +161,14 @@ def refusing_model(tokenizer: Tokenizer) -> SparseGPT:
     model = attention_model(tokenizer)
     torch.nn.init.zeros_(model.lm_head.weight)
     return model
+
+
+def planted_run(root: Path) -> Run:
+    """A finished run around :func:`attention_model` in ``root/run``, with the corpus of its means."""
+    tokenizer = byte_tokenizer()
+    text = root / "text.txt"
+    text.write_text(tokenizer.decode(corpus(tokenizer).tolist()))
+    data = DataConfig(mix={str(text): 1.0}, vocab_size=257, train_tokens=2000, val_tokens=0)
+    run = Run.create(root / "run", RunConfig(model=CONFIG), build_corpus(data, root / "run" / "data"))
+    run.finish(attention_model(tokenizer), {"val_loss": 5.5, "density": 1.0, "tokens": 0})
+    return run

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from sparsecircuits.circuit import save_circuit
-from sparsecircuits.data import DataConfig, build_corpus
 from sparsecircuits.errors import PruneError
 from sparsecircuits.study.pruning import Loaded, RunPruner
 from sparsecircuits.tasks import TASKS
-from sparsecircuits.train import Run, RunConfig
+from sparsecircuits.train import Run
 from tests.prune import planted
 from tests.prune.planted import SETTINGS, STRING_CLOSING
 
@@ -32,14 +31,7 @@ def the_task() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def unpruned(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run around the planted model."""
-    root = tmp_path_factory.mktemp("planted")
-    tokenizer = planted.byte_tokenizer()
-    text = root / "text.txt"
-    text.write_text(tokenizer.decode(planted.corpus(tokenizer).tolist()))
-    data = DataConfig(mix={str(text): 1.0}, vocab_size=257, train_tokens=2000, val_tokens=0)
-    run = Run.create(root / "run", RunConfig(model=planted.CONFIG), build_corpus(data, root / "run" / "data"))
-    run.finish(planted.attention_model(tokenizer), {"val_loss": 5.5, "density": 1.0, "tokens": 0})
-    return run
+    return planted.planted_run(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.fixture(scope="module")

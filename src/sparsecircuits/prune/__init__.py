@@ -2,7 +2,8 @@
 
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
-from sparsecircuits.prune.prune import PruneResult, Splits, prune
+from sparsecircuits.prune.prune import PruneResult, prune
+from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_and_bias, pair_logits, score
 
 __all__ = [

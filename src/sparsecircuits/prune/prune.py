@@ -6,11 +6,12 @@ The steps, each in its own file:
 2. one positive scale fitted on the full model and the train split, then held (``score``);
 3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
    everything) is given up and started again with a gentler or a harder penalty and the steps left
-   (``optimise``);
-4. nodes ranked by τ, the smallest prefix within the target found by bisection (where more are needed
-   than were kept, a second mask run with a gentler penalty, and then others added), then cleaned
-   up (``discretise``): a circuit must hold on the selection pairs and on those of the validation
-   split, which has other templates and names;
+   (``optimise``; what they minimise: ``objective``);
+4. nodes ranked by τ, the smallest prefix within the target found by bisection. Where more are needed than
+   were kept: a second mask run with a gentler penalty, then a few nodes added, then the whole model whittled
+   down instead. What is found is cleaned up (``discretise``). A circuit must hold on the selection pairs and
+   on those of the validation split, which has other templates and names; with the objective ``faithful``
+   also while deleted nodes come back (``restore``);
 5. of several circuits the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
 """
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
 from sparsecircuits.data.tokenizer import TextTokenizer
-from sparsecircuits.errors import PruneError, TaskError
+from sparsecircuits.errors import PruneError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking, whittle
@@ -39,7 +40,8 @@ from sparsecircuits.prune.means import pretraining_means, pretraining_pool
 from sparsecircuits.prune.objective import FaithfulObjective, Objective, TaskObjective
 from sparsecircuits.prune.optimise import MaskRun, optimise_masks
 from sparsecircuits.prune.restore import restored_losses
-from sparsecircuits.tasks.pairs import Split, Task, TokenPairs
+from sparsecircuits.prune.splits import Splits
+from sparsecircuits.tasks.pairs import Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
 
 #: ``watch(stage, done, of, loss)``.
@@ -52,42 +54,10 @@ GENTLER = 4
 GROWN, GROWN_ANYWAY = 2, 16
 #: ... and then all nodes, less those that can go, with so many times the clean-up's evaluations.
 WHITTLING = 3
+#: Whittling goes by few pairs, so the target is so many times as large there.
 STRICTER = 0.8
 #: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
 HOPELESS = 1.3
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Pairs of one task, by what they are for."""
-
-    train: TokenPairs
-    selection: TokenPairs
-    validation: TokenPairs
-    heldout: TokenPairs
-
-    @classmethod
-    def draw(cls, task: Task, tokenizer: TextTokenizer, config: PruneConfig, n_ctx: int) -> Splits:
-        """Draw all four; train and selection come from the same split, one after the other.
-
-        A fixed list may have fewer pairs than are asked for: then both get their share of it.
-        """
-
-        def pairs(split: Split, count: int) -> TokenPairs:
-            longest = min(config.max_tokens, n_ctx)
-            return task.pairs(tokenizer, split, count, seed=config.seed, max_tokens=longest)
-
-        wanted = config.train_pairs + config.selection_pairs
-        both = pairs("train", wanted)
-        if len(both) < 2:
-            raise TaskError(f"task {task.name}: a single pair for the split 'train'; at least two are needed")
-        cut = max(1, len(both) * config.train_pairs // wanted)
-        return cls(
-            train=both.rows(slice(cut)),
-            selection=both.rows(slice(cut, None)),
-            validation=pairs("validation", config.validation_pairs),
-            heldout=pairs("heldout", config.heldout_pairs),
-        )
 
 
 @dataclass(frozen=True)
