@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from sparsecircuits.circuit import Circuit, freeze
+from sparsecircuits.circuit import Circuit, count_edges, edges_between, freeze
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model import GPTConfig, Node, SparseGPT, intervene, record
 from tests.circuit import toy
@@ -196,3 +198,111 @@ def test_sealed_reads_the_live_nodes_alone():
     for sealed in (True, False):
         with freeze(model, circuit.keep_masks(), circuit.frozen, sealed=sealed), intervene(model, nan):
             assert model(toy.TOKENS).isnan().any() != sealed
+        with circuit.installed(model, sealed=sealed), intervene(model, nan):
+            assert model(toy.TOKENS).isnan().any() != sealed
+
+
+CUT = (Node.parse("0.attn.v.3"), Node.parse("0.attn.resid_delta.1"))
+OTHER_CUT = (Node.parse("0.mlp.post_act.7"), Node.parse("0.mlp.resid_delta.2"))
+
+
+def edited() -> Circuit:
+    """Two cuts and two gains."""
+    circuit = toy.circuit(*SOME, "0.attn.resid_delta.1", "0.mlp.resid_delta.2").cutting([CUT, OTHER_CUT])
+    return circuit.rescaled(CUT[0], 2.0).rescaled(OTHER_CUT[0], -0.5)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda circuit: circuit.without([CUT[0]]),
+        lambda circuit: circuit.keeping(circuit.nodes - {CUT[0]}),
+        lambda circuit: circuit.with_frozen(CUT[0], 1.0),
+    ],
+)
+def test_what_goes_takes_its_cuts_and_its_gain_along(edit: Callable[[Circuit], Circuit]):
+    less = edit(edited())
+    assert less.cut == frozenset([OTHER_CUT])
+    assert less.gain == {OTHER_CUT[0]: -0.5}
+    # As a target too.
+    assert edited().without([CUT[1]]).cut == frozenset([OTHER_CUT])
+    assert edited().without([CUT[1]]).gain == edited().gain
+    # And the original is as it was.
+    assert edited().cut == frozenset([CUT, OTHER_CUT])
+
+
+def test_edges_are_those_that_are_not_cut():
+    model, circuit = toy.model(), edited()
+    ends = {edge.ends for edge in circuit.edges(model)}
+    uncut = {edge.ends for edge in edges_between(model, circuit.nodes)}
+    assert uncut - ends == {CUT, OTHER_CUT}
+    assert circuit.edge_count(model) == count_edges(model, circuit.nodes) - 2 == len(ends)
+    assert count_edges(model, circuit.nodes, cut=circuit.cut) == len(ends)
+
+
+@pytest.mark.parametrize(
+    ("cut", "gain", "why"),
+    [
+        ([CUT], {}, r"0\.attn\.resid_delta\.1, which it lacks"),
+        (
+            [(Node.parse("0.attn.v.4"), Node.parse("0.attn.resid_delta.0"))],
+            {},
+            r"0\.attn\.v\.4, which it lacks",
+        ),
+        ([], {Node.parse("0.attn.v.4"): 2.0}, r"0\.attn\.v\.4, which it lacks"),
+    ],
+)
+def test_cuts_and_gains_are_of_kept_nodes(cut: list[tuple[Node, Node]], gain: dict[Node, float], why: str):
+    with pytest.raises(CheckpointError, match=why):
+        Circuit("toy", toy.nodes(*SOME), toy.values(), cut=frozenset(cut), gain=gain)
+    for node, value in gain.items():
+        with pytest.raises(CheckpointError, match=why):
+            toy.circuit(*SOME).rescaled(node, value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_gain_and_bias_are_finite(value: float):
+    with pytest.raises(ConfigError, match="gain is a finite number"):
+        toy.circuit(*SOME).rescaled(CUT[0], value)
+    with pytest.raises(ConfigError, match="bias is a finite number"):
+        Circuit("toy", frozenset(), toy.values(), bias=value)
+
+
+def test_a_gain_of_1_is_none():
+    assert edited().rescaled(CUT[0], 1.0).gain == {OTHER_CUT[0]: -0.5}
+    assert Circuit("toy", toy.nodes(*SOME), toy.values(), gain={CUT[0]: 1.0}).gain == {}
+
+
+def test_without_a_circuit_its_cuts_and_gains_play_no_part():
+    model, circuit = toy.model(), edited()
+    plain = Circuit("toy", circuit.nodes, circuit.frozen)
+    with plain.removed(model):
+        expected = model(toy.TOKENS)
+    with circuit.removed(model):
+        assert torch.equal(model(toy.TOKENS), expected)
+
+
+def test_equal_circuits():
+    assert edited().equals(edited())
+    assert not edited().equals(edited().rescaled(CUT[0], 3.0))
+    assert not edited().equals(edited().without([CUT[0]]))
+    moved = edited().with_frozen(Node.parse("0.attn.q.0"), 3.0)
+    assert moved.nodes == edited().nodes
+    assert not edited().equals(moved)
+    for change in ({"bias": 0.1}, {"scale": 2.0}, {"cut": frozenset()}, {"info": {}}):
+        assert not edited().equals(dataclasses.replace(edited(), **change))
+
+
+def test_the_description_says_what_was_changed():
+    assert dataclasses.replace(edited(), bias=-0.25).describe().splitlines() == [
+        "circuit for toy: 7 nodes, scale 1, bias -0.25, 2 edges cut",
+        "  0.attn.v: 1",
+        "  0.attn.resid_delta: 1",
+        "  0.mlp.post_act: 1",
+        "  0.mlp.resid_delta: 1",
+        "  1.attn.resid_delta: 1",
+        "  1.mlp.act_in: 1",
+        "  1.mlp.post_act: 1",
+        "  0.attn.v.3 rescaled by 2",
+        "  0.mlp.post_act.7 rescaled by -0.5",
+    ]

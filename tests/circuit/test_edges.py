@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sparsecircuits.circuit import Edge, count_edges, edges_between, stream_links
-from sparsecircuits.circuit.edges import edge_blocks, node_degrees
+from sparsecircuits.circuit.edges import Ends, edge_blocks, node_degrees
+from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.model.gpt import Block
 from tests.circuit.toy import every_node, nodes
@@ -155,3 +156,22 @@ def test_stream_links_join_a_write_with_every_later_read_of_its_channel():
         ("0.attn.resid_delta.3", "1.attn.act_in.3"),
         ("0.mlp.resid_delta.3", "1.attn.act_in.3"),
     ]
+
+
+def ends(source: str, target: str) -> Ends:
+    return Node.parse(source), Node.parse(target)
+
+
+def test_cut_edges_do_not_count(model: SparseGPT):
+    everything = every_node(CONFIG)
+    cut = [
+        ends("0.attn.act_in.2", "0.attn.k.1"),
+        ends("0.mlp.post_act.2", "0.mlp.resid_delta.1"),
+        ends("0.mlp.post_act.0", "0.mlp.resid_delta.1"),  # a weight of 0: no edge, so nothing is cut
+    ]
+    assert count_edges(model, everything, cut) == 10
+    left = {edge.ends for edge in edges_between(model, everything, cut)}
+    assert len(left) == 10
+    assert not left & set(cut)
+    with pytest.raises(CheckpointError, match="no weight joins"):
+        count_edges(model, everything, [ends("0.attn.q.0", "0.attn.k.0")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import torch
 
 from sparsecircuits.circuit import Circuit, load_circuit, model_hash, save_circuit
 from sparsecircuits.errors import CheckpointError
+from sparsecircuits.model import Node
 from sparsecircuits.prune import pretraining_means
 from sparsecircuits.tasks.loss import task_loss
 from tests.circuit import toy
@@ -71,7 +73,7 @@ def test_a_truncated_json_is_named(folder: Path, keep: int):
     ("key", "value", "why"),
     [
         ("format", "sparsecircuits.model", "not ours"),
-        ("format_version", 2, "not ours"),
+        ("format_version", 3, "not ours"),
         ("nodes", ["0.attn.w.3"], "no site"),
         ("nodes", ["0.attn.v"], "not a node"),
         ("nodes", [3], "damaged"),
@@ -191,3 +193,54 @@ def test_a_saved_circuit_replays_in_a_new_process(tmp_path: Path):
         text=True,
     )
     assert done.stdout == loss.hex()
+
+
+def edited() -> Circuit:
+    """With all that a circuit can have."""
+    source, target = Node.parse("0.attn.v.3"), Node.parse("0.attn.resid_delta.1")
+    circuit = toy.circuit(*NAMES, str(target), scale=1.75).cutting([(source, target)])
+    return dataclasses.replace(circuit.rescaled(source, 1 / 3), bias=-0.1)
+
+
+def test_cuts_gains_and_bias_come_back(tmp_path: Path):
+    save_circuit(edited(), tmp_path / "circuit")
+    loaded = load_circuit(tmp_path / "circuit")
+    assert loaded.equals(edited())
+    model = toy.model()
+    assert torch.equal(loaded.logits(model, toy.TOKENS), edited().logits(model, toy.TOKENS))
+    data = json.loads((tmp_path / "circuit" / "circuit.json").read_text())
+    assert data["cut"] == [["0.attn.v.3", "0.attn.resid_delta.1"]]
+    assert (data["gain"], data["bias"], data["format_version"]) == ({"0.attn.v.3": 1 / 3}, -0.1, 2)
+
+
+def test_a_circuit_without_them_is_written_as_before(folder: Path):
+    """Earlier releases would pass over what they do not know, so only a circuit that has it is version 2."""
+    data = json.loads((folder / "circuit.json").read_text())
+    assert data["format_version"] == 1
+    assert not {"cut", "gain", "bias"} & data.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("cut", [["0.attn.v.3"]], "damaged"),
+        ("cut", [["0.attn.v.3", "0.attn.q.1"]], "no weight joins"),
+        ("cut", [["0.attn.v.4", "0.attn.resid_delta.1"]], "which it lacks"),
+        ("cut", [], "its own hash"),
+        ("cut", 3, "damaged"),
+        ("gain", {"0.attn.v": 2}, "not a node"),
+        ("gain", {"0.attn.v.4": 2}, "which it lacks"),
+        ("gain", {"0.attn.v.3": "much"}, "damaged"),
+        ("gain", {"0.attn.v.3": float("inf")}, "finite"),
+        ("gain", [], "damaged"),
+        ("gain", {"0.attn.v.3": 2}, "its own hash"),
+        ("bias", float("nan"), "finite"),
+        ("bias", 0.2, "its own hash"),
+    ],
+)
+def test_damaged_cuts_gains_and_bias_are_named(tmp_path: Path, key: str, value: Any, why: str):
+    save_circuit(edited(), tmp_path)
+    path = tmp_path / "circuit.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CheckpointError, match=rf"circuit\.json: .*{why}"):
+        load_circuit(tmp_path)

@@ -13,6 +13,7 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.model import config as config_module
 from sparsecircuits.model import gpt as gpt_module
+from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.layers import SparseLinear
 from sparsecircuits.ops import Pattern, native
 from tests.circuit import toy
@@ -312,3 +313,24 @@ def test_hooks_and_circuits_work_on_a_sparse_copy(half_sparse: SparseGPT):
         model.run_with_cache(toy.TOKENS, ["0.mlp.post_act"]) for model in (half_sparse, sparse)
     )
     torch.testing.assert_close(other["0.mlp.post_act"], one["0.mlp.post_act"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sink", [False, True])
+def test_held_values_write_by_what_their_head_attends(sink: bool):
+    """With uniform scores a query at position t sees t + 1 keys; a sink of logit 0 takes one more share."""
+    config = GPTConfig(vocab_size=9, n_ctx=6, n_layer=1, d_model=4, d_head=2, topk_fraction=None, sink=sink)
+    model, tokens = SparseGPT(config), torch.arange(6).view(1, 6)
+    block = model.blocks[0]
+    assert isinstance(block, Block)
+    with torch.no_grad():
+        block.attn.c_attn.weight.zero_()
+        _, before = model.run_with_cache(tokens, ["0.attn.resid_delta"])
+        write = torch.tensor([[0.0, 1.0, 0.0, -2.0]])
+        with block.attn.holding(torch.tensor([1]), write):
+            _, after = model.run_with_cache(tokens, ["0.attn.resid_delta"])
+        _, again = model.run_with_cache(tokens, ["0.attn.resid_delta"])
+    seen = torch.arange(1.0, 7.0)
+    share = seen / (seen + 1) if sink else torch.ones(6)
+    change = (after["0.attn.resid_delta"] - before["0.attn.resid_delta"])[0]
+    torch.testing.assert_close(change, share[:, None] * write)
+    assert torch.equal(again["0.attn.resid_delta"], before["0.attn.resid_delta"])

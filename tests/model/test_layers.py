@@ -206,3 +206,34 @@ def test_the_norm_is_that_of_torch():
     with torch.no_grad():
         norm.weight.copy_(normal(8, seed=2))
     torch.testing.assert_close(norm(x), F.rms_norm(x, (8,), norm.weight, 0.1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sparsely", [False, True])
+def test_rewired_for_a_while(always_sparse: list[int], sparsely: bool):
+    """Another weight and bias, with gradients; nested ones come off one by one, also after an error."""
+    linear, x = sparse(), normal(2, 5, 8)
+    layer = SparseLinear(linear) if sparsely else linear
+    plain, weight, bias = layer(x), linear.weight.detach() * 2, torch.ones(6)
+    with layer.rewired(weight, bias):
+        torch.testing.assert_close(layer(x), F.linear(x, weight, bias), atol=1e-5, rtol=0)
+        with layer.rewired(0 * weight, None):
+            assert torch.equal(layer(x), torch.zeros(2, 5, 6))
+        torch.testing.assert_close(layer(x), F.linear(x, weight, bias), atol=1e-5, rtol=0)
+    assert torch.equal(layer(x), plain)
+    with pytest.raises(RuntimeError, match="inside"), layer.rewired(weight, bias):
+        raise RuntimeError("inside")
+    assert torch.equal(layer(x), plain)
+    factor = torch.ones(6, 8, requires_grad=True)
+    slope = normal(2, 5, 6)
+    with layer.rewired(weight * factor, bias):
+        (got,) = torch.autograd.grad(layer(x), [factor], slope)
+    (right,) = torch.autograd.grad(F.linear(x, weight * factor, bias), [factor], slope)
+    torch.testing.assert_close(got, right, atol=1e-5, rtol=0)
+
+
+def test_reading_reads_what_was_rewired():
+    linear, x, keep = sparse(), normal(2, 5, 8), torch.arange(8) < 3
+    weight, bias, frozen = normal(6, 8, seed=5), torch.ones(6), normal(8, seed=6)
+    with linear.rewired(weight, bias), linear.reading(keep, frozen):
+        expected = F.linear(torch.where(keep, x, frozen), weight, bias)
+        torch.testing.assert_close(linear(x), expected, atol=1e-5, rtol=0)

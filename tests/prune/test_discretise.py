@@ -81,7 +81,7 @@ def test_the_truer_of_two_nodes_that_do_the_same_is_taken():
     def worth(nodes: frozenset[Node]) -> dict[Node, float]:
         return {node: 1.0 if node in good else 0.0 for node in NODES}
 
-    def loss(nodes: frozenset[Node]) -> float:
+    def loss(nodes: frozenset[Node], limit: float) -> float:
         return 1.0 - 0.4 * len(nodes & good)
 
     assert exchange(frozenset({NODES[7], NODES[2]}), worth, loss) == good
@@ -92,13 +92,16 @@ def test_a_node_of_another_site_takes_no_place_and_a_small_gain_is_none():
     other = Node.parse("1.mlp.post_act.0")
     start = frozenset({NODES[7]})
     elsewhere = exchange(
-        start, lambda nodes: {NODES[7]: 0.0, other: 1.0}, lambda nodes: float(other not in nodes)
+        start, lambda nodes: {NODES[7]: 0.5, other: 1.0}, lambda nodes, limit: float(other not in nodes)
     )
     assert elsewhere == start
     gain = {NODES[7]: 1.0, NODES[8]: 0.96}
-    assert exchange(start, lambda nodes: dict.fromkeys(gain, 0.0), lambda nodes: gain[min(nodes)]) == start
+    assert (
+        exchange(start, lambda nodes: dict.fromkeys(gain, 1.0), lambda nodes, limit: gain[min(nodes)])
+        == start
+    )
     gain[NODES[8]] = 0.94
-    found = exchange(start, lambda nodes: dict.fromkeys(gain, 0.0), lambda nodes: gain[min(nodes)])
+    found = exchange(start, lambda nodes: dict.fromkeys(gain, 1.0), lambda nodes, limit: gain[min(nodes)])
     assert found == {NODES[8]}
 
 

@@ -21,14 +21,16 @@ from sparsecircuits.errors import CheckpointError, PruneError, TaskError
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.prune import (
     PruneConfig,
+    PruneJob,
     PruneResult,
     Splits,
     pair_logits,
     pretraining_means,
     prune,
+    prune_many,
     score,
 )
-from sparsecircuits.prune.optimise import MaskRun, optimise_masks
+from sparsecircuits.prune.optimise import MaskJob, MaskRun, optimise_masks
 from sparsecircuits.tasks.pairs import Split, Task, TextPair, listed_only
 from sparsecircuits.tasks.score import Calibration
 from tests.prune import planted
@@ -145,14 +147,14 @@ def test_a_mask_run_that_turned_off_too_much_is_followed_by_a_gentler_one(
     """The first run keeps one node that is of no use; the second, at a quarter of the penalty, is real."""
     penalties = []
 
-    def first_too_hard(*arguments: object, penalty: float, **others: object) -> MaskRun:
-        penalties.append(penalty)
-        run = optimise_masks(*arguments, penalty=penalty, **others)  # type: ignore[arg-type]
+    def first_too_hard(model: SparseGPT, jobs: list[MaskJob], **others: object) -> list[MaskRun]:
+        penalties.extend(job.penalty for job in jobs)
+        (run,) = optimise_masks(model, jobs, **others)  # type: ignore[arg-type]
         if len(penalties) > 1:
-            return run
+            return [run]
         tau = torch.full_like(run.tau, -1.0)
         tau[-1] = 1.0
-        return run._replace(tau=tau, kept=1)
+        return [run._replace(tau=tau, kept=1)]
 
     monkeypatch.setattr(
         importlib.import_module("sparsecircuits.prune.prune"), "optimise_masks", first_too_hard
@@ -272,3 +274,58 @@ def test_every_option_of_the_model_at_once(tokenizer: Tokenizer, tokens: np.ndar
     assert found.met
     assert found.edges == 0
     assert found.nodes <= 1
+
+
+def test_many_at_once_are_what_they_are_alone(tokenizer: Tokenizer, tokens: np.ndarray):
+    """Two tasks, two seeds, two objectives, and one that cannot be pruned."""
+    model = planted.neuron_model(tokenizer)
+    jobs = [
+        PruneJob(planted.LAST_QUOTE, SETTINGS),
+        PruneJob(planted.STRING_CLOSING, SETTINGS),  # not this model's task
+        PruneJob(planted.LAST_QUOTE, SETTINGS.replace(seed=1, lr=2e-2)),
+        PruneJob(planted.LAST_QUOTE, SETTINGS.replace(objective="faithful")),
+    ]
+    seen: set[tuple[int, str]] = set()
+    many = prune_many(
+        model, jobs, tokenizer, tokens, watch=lambda job, stage, *_: seen.add((job, stage))
+    )  # fmt: skip
+    for job, result in zip(jobs, many, strict=True):
+        if job.task is planted.STRING_CLOSING:
+            assert isinstance(result, PruneError)
+            assert "full model's own loss" in str(result)
+            continue
+        assert isinstance(result, PruneResult)
+        alone = prune(model, job.task, tokenizer, tokens, job.config)
+        assert result.circuit.nodes == alone.circuit.nodes
+        assert result.loss == pytest.approx(alone.loss, abs=1e-5)
+        assert result.circuit.info["pairs_sha256"] == alone.circuit.info["pairs_sha256"]
+    assert seen == {(job, stage) for job in (0, 2, 3) for stage in ("masks", "nodes")}
+
+
+def test_removed_nodes_are_as_if_they_had_never_been(tokenizer: Tokenizer, tokens: np.ndarray):
+    model = planted.neuron_model(tokenizer)
+    one = frozenset([Node.parse(f"0.mlp.post_act.{planted.UP}")])
+    found = prune(model, planted.LAST_QUOTE, tokenizer, tokens, SETTINGS, removed=one)
+    assert found.circuit.nodes == planted.NEURON_CIRCUIT - one
+    with pytest.raises(PruneError, match="full model's own loss"):
+        prune(model, planted.LAST_QUOTE, tokenizer, tokens, SETTINGS, removed=planted.NEURON_CIRCUIT)
+
+
+def test_the_papers_way_is_bisection_on_raw_logits_then_scale_and_bias(
+    tokenizer: Tokenizer, tokens: np.ndarray
+):
+    config = PruneConfig.paper().replace(
+        steps=60, lr=1e-2, pairs_per_step=16, train_pairs=64, selection_pairs=32, validation_pairs=32,
+        heldout_pairs=32, mean_tokens=512,
+    )  # fmt: skip
+    model = planted.attention_model(tokenizer)
+    with torch.no_grad():  # less sure of itself, and it leans to one of the two answers
+        model.lm_head.weight *= 0.2
+        model.blocks[0].attn.c_proj.bias[planted.WRITTEN] += 0.5  # type: ignore[union-attr]
+    found = prune(model, planted.STRING_CLOSING, tokenizer, tokens, config)
+    assert found.circuit.nodes >= planted.ATTENTION_CIRCUIT
+    assert found.circuit.info["full_scale"] == 1.0
+    assert abs(found.circuit.bias) > 0.1
+    selection = Splits.draw(planted.STRING_CLOSING, tokenizer, config, 64).selection
+    with found.circuit.installed(model):
+        assert score(pair_logits(model, selection), selection).loss <= config.target

@@ -114,3 +114,24 @@ def test_stochastic_thresholds(mean: float, worst: float, passed: bool):
 )
 def test_output_thresholds(divergence: float, worst: float, agreement: float, passed: bool):
     assert OutputMatch(divergence, Interval(0, 1), worst, agreement).passed is passed
+
+
+def test_the_bias_of_the_circuit_counts(model: SparseGPT, truth: Circuit, heldout: TokenPairs):
+    """Of a circuit of no nodes, whose logits are much the same for all prompts."""
+    nothing = dataclasses.replace(truth.keeping([]), bias=2.0)
+    with torch.no_grad(), nothing.installed(model):
+        logits = pair_logits(model, heldout)
+    single, double = heldout.target[0], heldout.other[0]
+    ahead = float((logits[:, single] - logits[:, double]).mean())
+    found = sufficiency(model, nothing, heldout)
+
+    def both_sides(z: float) -> float:  # the left prompts' -log P, and the right ones'
+        return (math.log1p(math.exp(-z)) + math.log1p(math.exp(z))) / 2
+
+    assert found.loss == pytest.approx(both_sides(ahead + 2.0), abs=1e-3)
+    assert found.raw_loss == pytest.approx(both_sides(ahead), abs=1e-3)
+    # The full model is sure of the right answer, so the divergence from it is the loss.
+    assert output_match(model, nothing, heldout).divergence == pytest.approx(found.loss, abs=1e-3)
+    plain = dataclasses.replace(nothing, bias=0.0)
+    assert output_match(model, plain, heldout).divergence == pytest.approx(found.raw_loss, abs=1e-3)
+    assert abs(found.loss - found.raw_loss) > 0.01

@@ -217,3 +217,28 @@ def test_large_circuits_get_fewer_pairs(
     for size in (4, 32, 64, 120):
         circuit_entry(model, tokenizer, circuit.keeping(everything[:size]), task, model_name="toy")
     assert seen == [128, 128, 64, 34]  # 32 * 128 / nodes
+
+
+def test_cuts_gains_and_bias_are_shown(
+    model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, task: Task
+) -> None:
+    """An edge that is cut is not drawn, and figures that were stored before it was are measured anew."""
+    stored = {"nodes": 4, "edges": 2, "loss": 0.5, "raw_loss": 0.5, "accuracy": 0.5, "full_loss": 0.5}
+    circuit = dataclasses.replace(circuit, info=stored)
+    first, second, write = map(Node.parse, NODES[:3])
+    edited = dataclasses.replace(circuit.cutting([(second, write)]).rescaled(first, -2.5), bias=-4.0)
+    before, entry = (
+        circuit_entry(model, tokenizer, some, task, model_name="toy", samples=1, effect_pairs=4)
+        for some in (circuit, edited)
+    )
+    assert before["metrics"]["loss"] == 0.5
+    assert [(edge["source"], edge["target"]) for edge in entry["edges"]] == [NODES[:2]]
+    assert entry["metrics"]["edges"] == 1
+    assert {node["name"]: node.get("gain") for node in entry["nodes"]} == {
+        NODES[0]: -2.5, NODES[1]: None, NODES[2]: None, NODES[3]: None,
+    }  # fmt: skip
+    # The logit of a stands 4 * 0.5 * 2 above that of b, and the bias takes that away.
+    assert entry["metrics"]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert [sample["probability"] for sample in entry["samples"]] == pytest.approx([0.5, 0.5], abs=1e-3)
+    models = {"toy": model_entry(model, label="toy", val_loss=1.0, tokens=1)}
+    check_document(page_document("Edited", models, [entry]))

@@ -1,14 +1,16 @@
 """A circuit as data: kept nodes, the values that deleted ones are frozen to, and a calibration.
 
 ``with circuit.installed(model): model(tokens)`` runs the model with every node outside the circuit
-frozen, at every token, to its stored value (mean ablation, Gao et al. 2025, §2.2, §A.5). A circuit
-never changes; :meth:`Circuit.without` and friends return edited copies.
+frozen, at every token, to its stored value (mean ablation, Gao et al. 2025, §2.2, §A.5). Beyond nodes, a
+circuit may lack single edges between them (an absent one carries its source's frozen value) and rescale a
+node about its frozen value (as the authors did by hand, §F.2). A circuit never changes;
+:meth:`Circuit.without` and friends return edited copies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -16,11 +18,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from sparsecircuits.circuit.edges import Edge, count_edges, edges_between
+from sparsecircuits.circuit.edges import Edge, Ends, check_ends, count_edges, edges_between
+from sparsecircuits.circuit.wiring import Wires
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model import Node, SiteName, SparseGPT, intervene
 from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.layers import Linear
+from sparsecircuits.tasks.score import Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +37,16 @@ class Circuit:
         frozen: site name -> [width] the value that each deleted node there is held at.
         scale: positive factor on the logits, fitted on the training split.
         info: where it comes from and how well it does: model hash, target, losses, settings, seeds.
+        cut: (source, target) of edges between kept nodes that are absent: they carry their source's frozen
+            value at every token.
+        gain: node -> factor on how far a kept node is from its frozen value; those without one have 1.
+        bias: added to the logit of each pair's left candidate when the circuit is measured (§A.5, §F.2); of
+            the preset ``paper`` alone.
 
     Raises:
-        ConfigError: a scale that is not a positive number.
-        CheckpointError: a node whose site has no frozen values, or fewer nodes.
+        ConfigError: a scale that is not a positive number, or a gain or bias that is not a finite one.
+        CheckpointError: a node whose site has no frozen values, or fewer nodes; a cut between sites that no
+            weight joins; a cut or a gain of a node that is not kept.
     """
 
     task: str
@@ -44,12 +54,25 @@ class Circuit:
     frozen: Mapping[str, Tensor]
     scale: float = 1.0
     info: Mapping[str, Any] = field(default_factory=dict)
+    cut: frozenset[Ends] = frozenset()
+    gain: Mapping[Node, float] = field(default_factory=dict)
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < math.inf:
             raise ConfigError(f"a circuit's scale is a positive number, got {self.scale}")
+        if not math.isfinite(self.bias):
+            raise ConfigError(f"a circuit's bias is a finite number, got {self.bias}")
         for node in self.nodes:
             self._require(node)
+        check_ends(self.cut)
+        for node in [node for ends in self.cut for node in ends] + list(self.gain):
+            if node not in self.nodes:
+                raise CheckpointError(f"circuit for {self.task}: a cut or a gain of {node}, which it lacks")
+        for node, gain in self.gain.items():
+            if not math.isfinite(gain):
+                raise ConfigError(f"a node's gain is a finite number, got {gain} for {node}")
+        object.__setattr__(self, "gain", {node: gain for node, gain in self.gain.items() if gain != 1})
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -61,52 +84,106 @@ class Circuit:
             masks[str(node.at)][node.index] = True
         return masks
 
+    def factors(self) -> dict[str, Tensor]:
+        """Site name -> [width] how far each node is live: 0 if deleted, 1 if kept, or its gain."""
+        factors = {name: keep.to(self.frozen[name].dtype) for name, keep in self.keep_masks().items()}
+        for node, gain in self.gain.items():
+            factors[str(node.at)][node.index] = gain
+        return factors
+
+    @property
+    def calibration(self) -> Calibration:
+        """What its logits are measured with: its scale, and its bias."""
+        return Calibration(self.scale, self.bias)
+
     @contextmanager
-    def installed(self, model: SparseGPT) -> Generator[None]:
-        """Run ``model`` as this circuit: deleted nodes are held at their frozen values.
+    def installed(self, model: SparseGPT, *, sealed: bool = False) -> Generator[None]:
+        """Run ``model`` as this circuit: deleted nodes are held at their frozen values, absent edges carry
+        their sources' frozen values, and kept nodes are rescaled by their gains.
 
         Logits come out unscaled; multiply by ``scale``, or call :meth:`logits`.
+
+        Args:
+            model: which the circuit is of.
+            sealed: as in :func:`freeze`: nothing else changes a frozen node meanwhile, so it may go faster.
 
         Raises:
             CheckpointError: a site of the model without frozen values, or of another width.
         """
-        with freeze(model, self.keep_masks(), self.frozen):
+        with freeze(model, self.factors(), self.frozen, cut=self.cut, sealed=sealed):
             yield
 
     @contextmanager
     def removed(self, model: SparseGPT) -> Generator[None]:
-        """Run ``model`` *without* this circuit: its nodes are frozen and all others live (Fig 32)."""
+        """Run ``model`` *without* this circuit: its nodes are frozen and all others live (Fig 32).
+
+        Cuts and gains play no part: all of its edges carry frozen values then.
+        """
         with freeze(model, {name: ~keep for name, keep in self.keep_masks().items()}, self.frozen):
             yield
 
     @torch.no_grad()
     def logits(self, model: SparseGPT, tokens: Tensor, at: Tensor | None = None) -> Tensor:
-        """Calibrated logits of the circuit, as :meth:`SparseGPT.forward` gives them."""
+        """Scaled logits of the circuit, as :meth:`SparseGPT.forward` gives them.
+
+        A bias is not in them: which token it goes to depends on the pair
+        (:func:`sparsecircuits.tasks.score.calibrated`).
+        """
         with self.installed(model):
             return self.scale * model(tokens, at)
 
     def edges(self, model: SparseGPT) -> list[Edge]:
-        """Every nonzero weight between kept nodes."""
-        return edges_between(model, self.nodes)
+        """Every nonzero weight between kept nodes that is not cut."""
+        return edges_between(model, self.nodes, self.cut)
 
     def edge_count(self, model: SparseGPT) -> int:
         """How many edges the circuit has."""
-        return count_edges(model, self.nodes)
+        return count_edges(model, self.nodes, self.cut)
 
     def without(self, nodes: Iterable[Node]) -> Self:
-        """A copy that lacks ``nodes``."""
-        return replace(self, nodes=self.nodes - frozenset(nodes))
+        """A copy that lacks ``nodes``, and their cuts and gains."""
+        return self.keeping(self.nodes - frozenset(nodes))
 
     def keeping(self, nodes: Iterable[Node]) -> Self:
-        """A copy with exactly ``nodes``."""
-        return replace(self, nodes=frozenset(nodes))
+        """A copy with exactly ``nodes``; cuts and gains of others are gone."""
+        kept = frozenset(nodes)
+        cut = frozenset((source, target) for source, target in self.cut if source in kept and target in kept)
+        gain = {node: gain for node, gain in self.gain.items() if node in kept}
+        return replace(self, nodes=kept, cut=cut, gain=gain)
 
     def with_frozen(self, node: Node, value: float) -> Self:
         """A copy without ``node``, which is held at ``value`` instead of its mean."""
         self._require(node)
         values = self.frozen[str(node.at)].clone()
         values[node.index] = value
-        return replace(self, nodes=self.nodes - {node}, frozen={**self.frozen, str(node.at): values})
+        return replace(self.without([node]), frozen={**self.frozen, str(node.at): values})
+
+    def cutting(self, edges: Iterable[Ends]) -> Self:
+        """A copy that also lacks ``edges``, each (source, target).
+
+        Raises:
+            CheckpointError: sites that no weight joins, or a node that is not kept.
+        """
+        return replace(self, cut=self.cut | frozenset(edges))
+
+    def rescaled(self, node: Node, gain: float) -> Self:
+        """A copy in which ``node`` is ``frozen + gain * (x - frozen)`` (§F.2); 1 takes an old gain off.
+
+        Raises:
+            CheckpointError: ``node`` is not kept.
+            ConfigError: a gain that is not finite.
+        """
+        if node not in self.nodes:
+            raise CheckpointError(f"circuit for {self.task}: a cut or a gain of {node}, which it lacks")
+        return replace(self, gain={**self.gain, node: gain})
+
+    def equals(self, other: Circuit) -> bool:
+        """Whether ``other`` is the same in all that it holds, bit for bit."""
+        same = self.frozen.keys() == other.frozen.keys() and all(
+            torch.equal(values, other.frozen[name]) for name, values in self.frozen.items()
+        )
+        plain = ("task", "nodes", "scale", "cut", "gain", "bias", "info")
+        return same and all(getattr(self, name) == getattr(other, name) for name in plain)
 
     def _require(self, node: Node) -> None:
         if str(node.at) not in self.frozen:
@@ -116,30 +193,44 @@ class Circuit:
             raise CheckpointError(f"circuit for {self.task}: {node} does not exist, its site has {width}")
 
     def describe(self) -> str:
-        """A few lines for people: size by site, calibration, losses."""
-        lines = [f"circuit for {self.task}: {len(self)} nodes, scale {self.scale:.3g}"]
+        """A few lines for people: size by site, calibration, and what was changed besides nodes."""
+        head = f"circuit for {self.task}: {len(self)} nodes, scale {self.scale:.3g}"
+        if self.bias:
+            head += f", bias {self.bias:+.3g}"
+        if self.cut:
+            head += f", {len(self.cut)} edges cut"
+        lines = [head]
         counts: dict[str, int] = {}
         for node in sorted(self.nodes):
             counts[str(node.at)] = counts.get(str(node.at), 0) + 1
         lines += [f"  {name}: {count}" for name, count in counts.items()]
+        lines += [f"  {node} rescaled by {self.gain[node]:.3g}" for node in sorted(self.gain)]
         return "\n".join(lines)
 
 
 @contextmanager
 def freeze(
-    model: SparseGPT, keep: Mapping[str, Tensor], frozen: Mapping[str, Tensor], *, sealed: bool = False
+    model: SparseGPT,
+    keep: Mapping[str, Tensor],
+    frozen: Mapping[str, Tensor],
+    *,
+    cut: Collection[Ends] = (),
+    sealed: bool = False,
 ) -> Generator[None]:
     """Hold every node that is not kept at its frozen value, at every token.
 
     Args:
-        keep: site name -> [width] boolean, for every site of the model.
+        keep: site name -> [width] boolean, for every site of the model; or how far each node is live
+            (:meth:`Circuit.factors`): its value is ``frozen + keep * (x - frozen)``, differentiable in it.
         frozen: site name -> [width] values.
+        cut: (source, target) of edges that carry their source's frozen value.
         sealed: nothing else changes a frozen node meanwhile. Then matrices that read few live nodes multiply
-            those alone: the same up to rounding, and several times as fast for a small circuit.
+            those alone: the same up to rounding, and several times as fast for a small circuit. Not
+            differentiable in edges.
 
     Raises:
-        CheckpointError: a site without a mask or values, or of another width. A missing mean never
-            turns into zero ablation.
+        CheckpointError: a site without a mask or values, or of another width; a cut between nodes that the
+            model does not have or sites that no weight joins. A missing mean never turns into zero ablation.
     """
     changes = {}
     for site in model.config.site_names():
@@ -152,9 +243,13 @@ def freeze(
         raise CheckpointError(f"the model has no site {sorted(unknown)[0]}")
     with ExitStack() as stack:
         stack.enter_context(intervene(model, changes))
+        if cut:
+            wires = Wires.of(model, cut)
+            stack.enter_context(wires.carrying(model, torch.zeros(len(cut)), frozen))
         for name, linear in _readers(model) if sealed else ():
-            if 2 * int(keep[name].sum()) < keep[name].numel():
-                stack.enter_context(linear.reading(keep[name], frozen[name]))
+            live = keep[name] != 0
+            if 2 * int(live.sum()) < live.numel():
+                stack.enter_context(linear.reading(live, frozen[name]))
         yield
 
 

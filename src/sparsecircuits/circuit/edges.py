@@ -4,20 +4,34 @@ Four kinds of weights carry edges: what a sublayer reads into q, k and v, values
 writes, what the MLP reads into its neurons, and neurons into what the MLP writes. The products of q
 and k are no edges, nor are biases, embedding and unembedding entries; a write and a later read of
 the same residual channel are joined for free.
+
+A circuit may lack single edges between its nodes: those are *cut*. An edge of the model is named by its two
+ends, (source, target).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import Node, SiteName, SparseGPT
 from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.sites import READS, WRITES
+
+#: An edge by its ends: (source, target).
+Ends = tuple[Node, Node]
+#: Site -> those of its layer that read it by a weight.
+READERS = {
+    "attn.act_in": ("attn.q", "attn.k", "attn.v"),
+    "attn.v": ("attn.resid_delta",),
+    "mlp.act_in": ("mlp.post_act",),
+    "mlp.post_act": ("mlp.resid_delta",),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,11 @@ class Edge:
     source: Node
     target: Node
     weight: float
+
+    @property
+    def ends(self) -> Ends:
+        """(source, target), as cuts name it."""
+        return self.source, self.target
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target} ({self.weight:+.3g})"
@@ -63,8 +82,20 @@ def edge_blocks(model: SparseGPT) -> list[EdgeBlock]:
     return blocks
 
 
-def edges_between(model: SparseGPT, nodes: Iterable[Node]) -> list[Edge]:
-    """Every nonzero weight that joins two of ``nodes``, sorted by target, then source."""
+def check_ends(edges: Iterable[Ends]) -> None:
+    """Raise :class:`CheckpointError` for the first pair of nodes whose sites no weight joins."""
+    for source, target in edges:
+        if source.layer != target.layer or target.site not in READERS.get(source.site, ()):
+            raise CheckpointError(f"no weight joins {source} to {target}, so there is no edge to cut")
+
+
+def edges_between(model: SparseGPT, nodes: Iterable[Node], cut: Collection[Ends] = ()) -> list[Edge]:
+    """Every nonzero weight that joins two of ``nodes``, sorted by target, then source, less those in ``cut``.
+
+    Raises:
+        CheckpointError: a cut between sites that no weight joins.
+    """
+    check_ends(cut)
     by_site = _by_site(nodes)
     found = []
     for block in edge_blocks(model):
@@ -74,12 +105,19 @@ def edges_between(model: SparseGPT, nodes: Iterable[Node]) -> list[Edge]:
         weights = block.weight[targets][:, sources]
         for row, column in torch.nonzero(weights).tolist():
             source, target = Node(block.source, sources[column]), Node(block.target, targets[row])
-            found.append(Edge(source, target, float(weights[row, column])))
+            if (source, target) not in cut:
+                found.append(Edge(source, target, float(weights[row, column])))
     return sorted(found, key=lambda edge: (edge.target, edge.source))
 
 
-def count_edges(model: SparseGPT, nodes: Iterable[Node]) -> int:
-    """How many edges join ``nodes``: the size that the paper reports."""
+def count_edges(model: SparseGPT, nodes: Iterable[Node], cut: Collection[Ends] = ()) -> int:
+    """How many edges join ``nodes``, less those in ``cut``: the size that the paper reports.
+
+    Raises:
+        CheckpointError: a cut between sites that no weight joins.
+    """
+    if cut:
+        return len(edges_between(model, nodes, cut))
     by_site = _by_site(nodes)
     total = 0
     for block in edge_blocks(model):

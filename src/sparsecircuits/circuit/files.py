@@ -1,8 +1,8 @@
 """A circuit's files: ``circuit.json`` for people and other tools, ``circuit.safetensors`` for numbers.
 
-The JSON holds task, nodes by name, calibration and provenance; the safetensors file the frozen values
-of every site, exactly. The JSON holds its own SHA-256 and that of the other, so that neither can be
-damaged nor the two mixed up without notice.
+The JSON holds task, nodes by name, absent edges, gains, calibration and provenance; the safetensors file the
+frozen values of every site, exactly. The JSON holds its own SHA-256 and that of the other, so that neither
+can be damaged nor the two mixed up without notice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from sparsecircuits.model.checkpoint import load_tensors, save_tensors, write_at
 CIRCUIT_FILE = "circuit.json"
 VALUES_FILE = "circuit.safetensors"
 FORMAT = "sparsecircuits.circuit"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: What a circuit without cuts, gains and bias is written as, so that earlier releases read it too. (They
+#: would pass over these, and take the circuit for another; so with any of them it is version 2.)
+PLAIN_VERSION = 1
 
 
 def save_circuit(circuit: Circuit, folder: str | Path) -> None:
@@ -29,13 +32,20 @@ def save_circuit(circuit: Circuit, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     frozen = {name: values.float().contiguous() for name, values in circuit.frozen.items()}
     save_tensors(frozen, folder / VALUES_FILE)
+    more = {
+        "cut": [[str(source), str(target)] for source, target in sorted(circuit.cut)],
+        "gain": {str(node): circuit.gain[node] for node in sorted(circuit.gain)},
+        "bias": circuit.bias,
+    }
+    more = {key: value for key, value in more.items() if value}
     data = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if more else PLAIN_VERSION,
         "task": circuit.task,
         "loss_convention": "mean of the two sides",
         "nodes": [str(node) for node in sorted(circuit.nodes)],
         "scale": circuit.scale,
+        **more,
         "values_sha256": _sha256(folder / VALUES_FILE),
         "info": dict(circuit.info),
     }
@@ -52,12 +62,15 @@ def load_circuit(folder: str | Path) -> Circuit:
     path = Path(folder) / CIRCUIT_FILE
     try:
         data = json.loads(path.read_text())
-        if data["format"] != FORMAT or data["format_version"] != FORMAT_VERSION:
+        if data["format"] != FORMAT or data["format_version"] not in (PLAIN_VERSION, FORMAT_VERSION):
             raise CheckpointError(f"{path}: format {data['format']!r} {data['format_version']!r} is not ours")
         nodes = frozenset(Node.parse(name) for name in data["nodes"])
         task, scale, info = str(data["task"]), float(data["scale"]), dict(data["info"])
+        cut = frozenset((Node.parse(one), Node.parse(other)) for one, other in data.get("cut", ()))
+        gain = {Node.parse(name): float(value) for name, value in data.get("gain", {}).items()}
+        bias = float(data.get("bias", 0.0))
         expected, own = data["values_sha256"], data.pop("content_sha256")
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: damaged or missing: {error}") from error
@@ -68,7 +81,7 @@ def load_circuit(folder: str | Path) -> Circuit:
         raise CheckpointError(f"{values}: its content does not match the hash in {path.name}")
     frozen = load_tensors(values)
     try:
-        circuit = Circuit(task, nodes, frozen, scale, info)
+        circuit = Circuit(task, nodes, frozen, scale, info, cut, gain, bias)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     if own != _content_sha256(data):

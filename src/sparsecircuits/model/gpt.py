@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,17 @@ if TYPE_CHECKING:
     from sparsecircuits.model.hooks import Hook
 
 
+class Held(NamedTuple):
+    """What attention writes for values that are constant: [n] heads, and [n, d_model] a unit of attention."""
+
+    heads: Tensor
+    write: Tensor
+
+
 class Attention(nn.Module):
     """Reads the normed residual stream [b t d], returns what to add to it [b t d]."""
+
+    _held: Held | None = None
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -60,7 +70,27 @@ class Attention(nn.Module):
         q, k, v = (self._split(part) for part in (q, k, v))
         y_bhte = sink_attention(q, k, v, self.sink_logit)
         y = self.y(y_bhte.transpose(1, 2).flatten(2))
-        return self.resid_delta(self.c_proj(y))
+        delta = self.c_proj(y)
+        if self._held is not None:
+            heads, write = self._held
+            ones = torch.ones_like(v[:, heads])
+            sink = None if self.sink_logit is None else self.sink_logit[heads]
+            sums_bht = sink_attention(q[:, heads], k[:, heads], ones, sink)[..., 0]
+            delta = delta + sums_bht.transpose(1, 2) @ write
+        return self.resid_delta(delta)
+
+    @contextmanager
+    def holding(self, heads: Tensor, write: Tensor) -> Generator[None]:
+        """While it lasts, each of ``heads`` [n] also writes ``write`` [n, d_model] times what it attends.
+
+        That is what values write which are the same at every position: a head's pattern times a constant is
+        the constant times the pattern's row sum, which with a sink is below 1. Differentiable.
+        """
+        before, self._held = self._held, Held(heads, write)
+        try:
+            yield
+        finally:
+            self._held = before
 
     def _split(self, x: Tensor) -> Tensor:
         """[b t (h e)] to [b h t e]."""

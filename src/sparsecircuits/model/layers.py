@@ -3,6 +3,8 @@
 :class:`Linear` is an ``nn.Linear`` that may know where its weight is nonzero. The optimizer has it look after
 each projection (:meth:`Linear.find_pattern`), and any later change of the weight that torch counts makes the
 knowledge void (writing through ``weight.data`` is not counted; use ``torch.no_grad()``).
+Either can be *rewired* for a while: other weights stand in for its own, such as those of a circuit that lacks
+some edges; with nothing attached nothing is computed for it.
 :class:`SparseLinear` holds the nonzero values alone, for running and pruning a finished model
 (:meth:`~sparsecircuits.model.SparseGPT.to_sparse`); its weights are constants.
 """
@@ -30,6 +32,13 @@ class Reads(NamedTuple):
     constant: Tensor
 
 
+class Wiring(NamedTuple):
+    """A weight [rows, columns] and a bias [rows] that stand in for a map's own."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 class Seen(NamedTuple):
     """A pattern, and which weight it was found in, in which state."""
 
@@ -43,6 +52,7 @@ class Linear(nn.Linear):
     """``x @ weight.T + bias``, by the sparse kernels where the pattern is known and that is faster."""
 
     _seen: Seen | None = None
+    _wiring: Wiring | None = None
     _reads: Reads | None = None
 
     def find_pattern(self) -> None:
@@ -63,15 +73,29 @@ class Linear(nn.Linear):
         return {**self.__dict__, "_seen": None, "_reads": None}  # a copy has a weight of its own
 
     @contextmanager
+    def rewired(self, weight: Tensor, bias: Tensor | None) -> Generator[None]:
+        """While it lasts, the map is that of ``weight`` [rows, columns] and ``bias`` [rows].
+
+        Differentiable in both.
+        """
+        before, self._wiring = self._wiring, Wiring(weight, bias)
+        try:
+            yield
+        finally:
+            self._wiring = before
+
+    @contextmanager
     def reading(self, keep: Tensor, frozen: Tensor) -> Generator[None]:
         """While it lasts, inputs outside ``keep`` [columns] count as ``frozen`` [columns], whatever comes in.
 
-        Exact, and cheaper the fewer are kept: the others' part of the output is worked out once.
+        Exact, and cheaper the fewer are kept: the others' part of the output is worked out once. Of a
+        rewired map, it reads what that is when this begins.
         """
-        held = torch.where(keep, 0, frozen).to(self.weight.dtype)
+        weight, bias = self._wiring or (self.weight, self.bias)
+        held = torch.where(keep, 0, frozen).to(weight.dtype)
         live = torch.nonzero(keep).flatten()
         with torch.no_grad():
-            self._reads = Reads(live, self.weight[:, live], F.linear(held, self.weight, self.bias))
+            self._reads = Reads(live, weight[:, live], F.linear(held, weight, bias))
         try:
             yield
         finally:
@@ -80,6 +104,8 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if self._reads is not None:
             return F.linear(input[..., self._reads.live], self._reads.weight, self._reads.constant)
+        if self._wiring is not None:
+            return F.linear(input, *self._wiring)
         pattern = self.pattern
         if pattern is not None and sparse_pays(pattern, input.numel() // input.shape[-1]):
             return sparse_linear(input, self.weight, self.bias, pattern)
@@ -103,6 +129,7 @@ class SparseLinear(nn.Module):
     """
 
     values: Tensor
+    _wiring: Wiring | None = None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -118,7 +145,22 @@ class SparseLinear(nn.Module):
         """[rows, columns] the dense matrix, made anew at each call."""
         return self.pattern.dense(self.values)
 
+    @contextmanager
+    def rewired(self, weight: Tensor, bias: Tensor | None) -> Generator[None]:
+        """As :meth:`Linear.rewired`; ``weight`` may be nonzero only where the map's own is.
+
+        Without gradients it goes the sparse way too.
+        """
+        values = weight if weight.requires_grad else self.pattern.gather(weight)
+        before, self._wiring = self._wiring, Wiring(values, bias)
+        try:
+            yield
+        finally:
+            self._wiring = before
+
     def forward(self, input: Tensor) -> Tensor:
+        if self._wiring is not None:
+            return sparse_linear(input, *self._wiring, self.pattern)
         return sparse_linear(input, self.values, self.bias, self.pattern)
 
     def extra_repr(self) -> str:

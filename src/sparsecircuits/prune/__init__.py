@@ -2,13 +2,14 @@
 
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
-from sparsecircuits.prune.prune import PruneResult, prune
+from sparsecircuits.prune.prune import PruneJob, PruneResult, prune, prune_many
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_and_bias, pair_logits, score
 
 __all__ = [
     "Calibration",
     "PruneConfig",
+    "PruneJob",
     "PruneResult",
     "Score",
     "Splits",
@@ -17,5 +18,6 @@ __all__ = [
     "pair_logits",
     "pretraining_means",
     "prune",
+    "prune_many",
     "score",
 ]

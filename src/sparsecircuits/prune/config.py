@@ -16,6 +16,17 @@ class PruneConfig(Config):
     objective: Literal["task", "faithful"] = "task"
     """What masks are learned and circuits chosen on. task: the circuit alone does the task, as in the paper;
     faithful: also with other nodes restored at random or by an adversary, and answering as the full model."""
+    tie_qk: bool | None = None
+    """Whether a q and the k channel that it meets have one mask; None: with ``faithful``. (The authors untied
+    them, and say that they should not have.)"""
+    held_scale: bool = True
+    """Whether masks learn and circuits are chosen under the positive scale that suits the full model; no: on
+    raw logits, as in the paper."""
+    bias: bool = False
+    """Whether a circuit gets a bias between the two candidates beside its scale, as in the paper."""
+    repair: bool = True
+    """Where the nodes that masks have kept miss the target: learn masks anew under a gentler penalty, add
+    nodes, whittle all nodes down, and choose on validation pairs too. No: go on by τ, as in the paper."""
     kl_share: float = 0.75
     """faithful: share of the divergence from the full model's answer, beside the task loss."""
     adversary_steps: int = 2
@@ -24,8 +35,9 @@ class PruneConfig(Config):
     """faithful: in half of the steps deleted nodes take the values of a random token, not their means."""
     pool_tokens: int = 1024
     """faithful: so many tokens to choose from."""
-    draws: int = 8
-    """faithful: a circuit is judged on so many random restorings too."""
+    draws: int = 16
+    """faithful: a circuit is judged on so many random restorings too: their mean must be within the target,
+    each of them within twice the target."""
     target: float = 0.15
     """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
     penalties: tuple[float, ...] = (14.0,)
@@ -68,10 +80,40 @@ class PruneConfig(Config):
     """Tokens of training text over which frozen values are averaged."""
     cleanup: bool = True
     """After bisection, remove nodes one by one while the target still holds."""
-    evaluations: int = 80
+    evaluations: int = 160
     """The clean-up after each mask run tries at most so many circuits."""
+    edges: bool = False
+    """After the nodes, cut single edges between them too, then simplify: freeze what hardly varies, let one
+    of two nodes that say the same stand for both."""
     seed: int = 0
     """Seed of pairs, masks and batches."""
+
+    @property
+    def tied(self) -> bool:
+        """Whether q and k masks are tied."""
+        return self.objective == "faithful" if self.tie_qk is None else self.tie_qk
+
+    @classmethod
+    def paper(cls) -> PruneConfig:
+        """As the authors pruned (§A.5), but for the number of steps, which they do not give.
+
+        Raw logits, masks of their own for q and k, a penalty held at Table 2's centre, bisection by τ; scale
+        and candidate bias are fitted at the end.
+        """
+        return cls(
+            objective="task",
+            tie_qk=False,
+            held_scale=False,
+            bias=True,
+            repair=False,
+            penalties=(18.0,),
+            adapt=0.0,
+            steps=500,
+            pairs_per_step=64,
+            lr=3e-3,
+            warmup=0.05,
+            cleanup=False,
+        )
 
     def validate(self) -> None:
         if not self.penalties or min(self.penalties) <= 0:

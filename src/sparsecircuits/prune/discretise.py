@@ -8,6 +8,7 @@ singly, and keeps every removal that leaves the loss within the target.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -22,6 +23,8 @@ Worth = Callable[[frozenset[Node]], Mapping[Node, float]]
 GROWTH = 1.3
 #: So many other nodes are tried in place of each.
 RIVALS = 2
+#: Of those that are estimated to be worth at least this share of it.
+RIVALRY = 0.5
 #: One takes a node's place if the loss is lower than so many times what it was.
 BETTER = 0.95
 
@@ -147,26 +150,32 @@ def whittle(nodes: frozenset[Node], worth: Worth, reaches: Reaches, target: floa
 
 
 def exchange(
-    nodes: frozenset[Node], worth: Worth, loss: Callable[[frozenset[Node]], float]
+    nodes: frozenset[Node], worth: Worth, loss: Callable[[frozenset[Node], float], float]
 ) -> frozenset[Node]:
     """Replace a node by another of its site where that lowers the loss: of two that do the same, the truer.
 
     Args:
         nodes: the circuit.
-        worth: of a set of nodes, what each node of the model is estimated to lower the loss by.
-        loss: of a set of nodes.
+        worth: of a set of nodes, what each node of the model is estimated to lower the loss by. Only those
+            that are worth nearly as much as the node that they would replace are tried.
+        loss: of a set of nodes; anything above the given limit where it is above it.
 
     Returns:
         As many nodes, at the same sites.
     """
-    lowest = loss(nodes)
+    lowest = loss(nodes, math.inf)
     for node in sorted(nodes):
         without = nodes - {node}
         by_worth = worth(without)
-        others = (other for other in by_worth.keys() - nodes if other.at == node.at)
+        enough = RIVALRY * by_worth[node]
+        others = [
+            other
+            for other in by_worth.keys() - nodes
+            if other.at == node.at and by_worth[other] > max(0.0, enough)
+        ]
         for rival in sorted(others, key=lambda other: (-by_worth[other], other))[:RIVALS]:
             swapped = without | {rival}
-            if (found := loss(swapped)) < BETTER * lowest:
+            if (found := loss(swapped, BETTER * lowest)) < BETTER * lowest:
                 nodes, lowest = swapped, found
                 break
     return nodes

@@ -2,12 +2,16 @@
 
 Forward: the Heaviside step decides whether a node is live or frozen to its mean. Backward: the
 step's derivative is replaced by that of a sigmoid with a temperature.
+
+Several *sets* of masks over one model are learned at once: each set has its own share of a batch, and the
+model runs once for all of them. A batch's rows are all left prompts, set by set, then all right ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +24,7 @@ class Heaviside(torch.autograd.Function):
     """1 where τ >= 0, else 0; gradient ``sigmoid'(τ / temperature) / temperature``."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, tau: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, tau: Tensor, temperature: Tensor | float) -> Tensor:
         ctx.save_for_backward(tau)
         ctx.temperature = temperature  # type: ignore[attr-defined]
         return (tau >= 0).to(tau.dtype)
@@ -28,48 +32,71 @@ class Heaviside(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (tau,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        temperature: float = ctx.temperature  # type: ignore[attr-defined]
+        temperature: Tensor | float = ctx.temperature  # type: ignore[attr-defined]
         gate = torch.sigmoid(tau / temperature)
         return grad * gate * (1 - gate) / temperature, None
 
 
+class Start(NamedTuple):
+    """How a set of masks begins: at ``bias + scale * noise``; and the temperature of its sigmoid."""
+
+    bias: float
+    scale: float
+    temperature: float
+    generator: torch.Generator
+
+
 class NodeMasks(nn.Module):
-    """τ for every node of a model; a q and a k channel may share one, as they do nothing alone.
+    """τ for every node of a model, in one or more sets.
+
+    A q and a k channel may share one, as they do nothing alone.
 
     Attributes:
-        tau: [parameters]; one for each node, or fewer where q and k are tied.
+        tau: [sets, parameters]; a parameter for each node, or fewer where q and k are tied.
         group: [nodes] which parameter is each node's, in the order of :meth:`nodes`.
     """
 
     def __init__(
         self,
         config: GPTConfig,
+        starts: Sequence[Start],
         *,
-        bias: float,
-        scale: float,
-        temperature: float,
-        generator: torch.Generator,
         tied: bool = False,
+        allowed: Tensor | None = None,
     ) -> None:
+        """Begin.
+
+        Args:
+            config: of the model.
+            starts: one for each set.
+            tied: whether a q and a k channel share a parameter.
+            allowed: [sets, nodes] 0 where a node is frozen whatever its τ; None: none is.
+        """
         super().__init__()
         self.sites = config.site_names()
         self.widths = [config.width(site.site) for site in self.sites]
-        self.temperature = temperature
         self.group = _groups(self.sites, self.widths, tied)
+        self.share = 1 / torch.bincount(self.group)[self.group]
+        self.allowed = allowed
+        self.temperature = torch.tensor([[start.temperature] for start in starts])
         size = int(self.group.max()) + 1
-        self.tau = nn.Parameter(bias + scale * torch.randn(size, generator=generator))
+        noise = [start.bias + start.scale * torch.randn(size, generator=start.generator) for start in starts]
+        self.tau = nn.Parameter(torch.stack(noise))
 
     def hard(self) -> Tensor:
-        """[nodes] 0 or 1, with the surrogate gradient."""
-        return Heaviside.apply(self.tau[self.group], self.temperature)  # type: ignore[no-any-return]
+        """[sets, nodes] 0 or 1, with the surrogate gradient."""
+        kept: Tensor = Heaviside.apply(self.tau, self.temperature)[:, self.group]  # type: ignore[index]
+        return kept if self.allowed is None else kept * self.allowed
 
+    @torch.no_grad()
     def by_node(self) -> Tensor:
-        """[nodes] τ of every node, detached."""
-        return self.tau.detach()[self.group]
+        """[sets, nodes] τ of every node, detached; -1 where it is not allowed."""
+        tau = self.tau.detach()[:, self.group]
+        return tau if self.allowed is None else torch.where(self.allowed > 0, tau, -1.0)
 
     def by_site(self, flat: Tensor) -> dict[str, Tensor]:
-        """Split a vector over all nodes into site name -> [width]."""
-        return dict(zip(map(str, self.sites), flat.split(self.widths), strict=True))
+        """Split [..., nodes] into site name -> [..., width]."""
+        return dict(zip(map(str, self.sites), flat.split(self.widths, dim=-1), strict=True))
 
     def nodes(self) -> list[Node]:
         """Every node, in the order of τ."""
@@ -84,25 +111,35 @@ class NodeMasks(nn.Module):
         *,
         hard: Tensor | None = None,
     ) -> Generator[Tensor]:
-        """Run ``model`` under the masks; yields the differentiable number of kept nodes, tied ones once.
+        """Run ``model`` under the masks; yields [sets] differentiable numbers of kept nodes, tied ones once.
 
         Args:
             model: which.
-            means: site name -> [width], what a deleted node is frozen to.
-            restored: [nodes] between 0 and 1, how far each deleted node is live after all.
-            hard: [nodes] 0 or 1 in place of the masks' own.
+            means: site name -> [width] or [sets, width], what a deleted node is frozen to.
+            restored: [sets, nodes] between 0 and 1, how far each deleted node is live after all.
+            hard: [sets, nodes] 0 or 1 in place of the masks' own.
 
         Raises:
             CheckpointError: a site without a mean, or of another width.
         """
         hard = self.hard() if hard is None else hard
+        if restored is not None and self.allowed is not None:
+            restored = restored * self.allowed
         live = hard if restored is None else hard + (1 - hard) * restored
-        changes = {
-            name: Mix(keep, require_vector(means, name, keep.numel(), "mean"))
-            for name, keep in self.by_site(live).items()
-        }
+        changes = {}
+        for name, keep in self.by_site(live).items():
+            mean = means.get(name)
+            if mean is None or mean.ndim == 1:
+                mean = require_vector(means, name, keep.shape[-1], "mean")
+            changes[name] = Mix(keep, mean)
         with intervene(model, changes):
-            yield (hard / torch.bincount(self.group)[self.group]).sum()
+            yield (hard * self.share).sum(-1)
+
+    def keep_sets_(self, rows: Tensor) -> None:
+        """Go on with some of the sets."""
+        self.tau = nn.Parameter(self.tau.detach()[rows])
+        self.temperature = self.temperature[rows]
+        self.allowed = None if self.allowed is None else self.allowed[rows]
 
     @torch.no_grad()
     def clamp_(self) -> None:
@@ -111,13 +148,21 @@ class NodeMasks(nn.Module):
 
 
 class Mix:
-    """``mean + keep * (x - mean)``: [batch, pos, width] to the same, differentiable in ``keep``."""
+    """``mean + keep * (x - mean)``: [rows, pos, width] to the same, differentiable in ``keep``.
+
+    ``keep`` and ``mean`` are [width] for all rows, or [sets, width] for the rows of each set.
+    """
 
     def __init__(self, keep: Tensor, mean: Tensor) -> None:
         self.keep, self.mean = keep, mean
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.lerp(self.mean, x, self.keep)
+        if self.keep.ndim == 1:
+            return torch.lerp(self.mean, x, self.keep)
+        sets, width = self.keep.shape
+        parts = x.reshape(2, sets, -1, width)
+        mean = self.mean if self.mean.ndim == 1 else self.mean[:, None]
+        return torch.lerp(mean, parts, self.keep[:, None]).view(x.shape)
 
 
 def _groups(sites: list[SiteName], widths: list[int], tied: bool) -> Tensor:

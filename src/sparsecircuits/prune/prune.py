@@ -3,7 +3,7 @@
 The steps, each in its own file:
 
 1. frozen values: mean activations over the pretraining distribution (``means``);
-2. one positive scale fitted on the full model and the train split, then held (``score``);
+2. one positive scale fitted on the full model and the train split, then held (``judge``);
 3. mask runs, one for each penalty; one that has failed half-way (nothing left, or nearly
    everything) is given up and started again with a gentler or a harder penalty and the steps left
    (``optimise``; what they minimise: ``objective``);
@@ -11,53 +11,65 @@ The steps, each in its own file:
    were kept: a second mask run with a gentler penalty, then a few nodes added, then the whole model whittled
    down instead. What is found is cleaned up (``discretise``). A circuit must hold on the selection pairs and
    on those of the validation split, which has other templates and names; with the objective ``faithful``
-   also while deleted nodes come back (``restore``);
+   also while deleted nodes come back (``judge``);
 5. of several circuits the one with the fewest edges is taken;
 6. the scale is refitted once, and raw and scaled loss are measured on held-out pairs.
+
+:func:`prune_many` does many prunings side by side: wherever several wait for masks, the model runs once for
+all of them. :meth:`PruneConfig.paper` leaves out what the authors did not do: steps 2, 4's repairs and
+clean-up.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import statistics
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sparsecircuits.circuit import Circuit, count_edges, freeze, model_hash
+from sparsecircuits.circuit import Circuit, count_edges, model_hash
 from sparsecircuits.data.tokenizer import TextTokenizer
-from sparsecircuits.errors import PruneError
+from sparsecircuits.errors import PruneError, TaskError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking, whittle
-from sparsecircuits.prune.estimate import node_worth
-from sparsecircuits.prune.masks import all_nodes
+from sparsecircuits.prune.edges import remove_edges
+from sparsecircuits.prune.judge import CHUNK, Judge, Watch
 from sparsecircuits.prune.means import pretraining_means, pretraining_pool
-from sparsecircuits.prune.objective import FaithfulObjective, Objective, TaskObjective
-from sparsecircuits.prune.optimise import MaskRun, optimise_masks
-from sparsecircuits.prune.restore import restored_losses
+from sparsecircuits.prune.objective import Objective
+from sparsecircuits.prune.optimise import MaskJob, MaskRun, optimise_masks
+from sparsecircuits.prune.simplify import simplify
 from sparsecircuits.prune.splits import Splits
-from sparsecircuits.tasks.pairs import Task, TokenPairs
-from sparsecircuits.tasks.score import Calibration, Score, fit_scale, pair_logits, score
+from sparsecircuits.tasks.loss import answer_log_probabilities
+from sparsecircuits.tasks.pairs import Task
+from sparsecircuits.tasks.score import (
+    Calibration,
+    Score,
+    fit_scale,
+    fit_scale_and_bias,
+    pair_logits,
+    score,
+)
 
-#: ``watch(stage, done, of, loss)``.
-Watch = Callable[[str, int, int, float], None]
-#: So many selection pairs are enough for a first look at a circuit, and for estimates.
-CHUNK = 64
+#: ``watch(job, stage, done, of, loss)``.
+WatchMany = Callable[[int, str, int, int, float], None]
 #: Where a mask run has turned off nodes that are needed, another begins with its penalty divided by this.
 GENTLER = 4
 #: Where the kept nodes miss the target, so many times as many and so many more are tried ...
 GROWN, GROWN_ANYWAY = 2, 16
 #: ... and then all nodes, less those that can go, with so many times the clean-up's evaluations.
 WHITTLING = 3
+#: A circuit that other restorings break is mended so often.
+ROUNDS = 4
+#: More nodes than this are whittled down before they are cleaned up.
+MANY = 24
 #: Whittling goes by few pairs, so the target is so many times as large there.
 STRICTER = 0.8
-#: A circuit whose loss on the first CHUNK selection pairs is above so many targets is not run on the rest.
-HOPELESS = 1.3
+#: Between the seeds of a pruning's mask runs.
+SEEDS_APART = 7919
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class PruneResult:
         circuit: the smallest circuit found (the best reached where the target was missed).
         met: whether it holds the target on selection and validation pairs.
         nodes, edges: its size.
-        loss, raw_loss: on held-out pairs, with and without its scale.
+        loss, raw_loss: on held-out pairs, with and without its scale (and its bias, if it has one).
         accuracy: on held-out pairs.
         full: the unpruned model on the same pairs, scaled.
         validation_loss: what it was chosen on, with the full model's scale.
@@ -87,6 +99,21 @@ class PruneResult:
     forwards: dict[str, int]
 
 
+@dataclass(frozen=True)
+class PruneJob:
+    """One pruning of many.
+
+    Attributes:
+        task: what the circuit must do.
+        config: how it is looked for.
+        removed: nodes that stay frozen throughout, as if the model had never had them.
+    """
+
+    task: Task
+    config: PruneConfig = field(default_factory=PruneConfig)
+    removed: frozenset[Node] = frozenset()
+
+
 def prune(
     model: SparseGPT,
     task: Task,
@@ -95,6 +122,7 @@ def prune(
     config: PruneConfig | None = None,
     *,
     means: Mapping[str, Tensor] | None = None,
+    removed: frozenset[Node] = frozenset(),
     watch: Watch | None = None,
 ) -> PruneResult:
     """Find the smallest circuit of ``model`` that does ``task`` with loss at most ``config.target``.
@@ -106,25 +134,135 @@ def prune(
         tokens: [total] training token ids, for the frozen values.
         config: None: the defaults.
         means: frozen values, if they are at hand already.
+        removed: nodes that stay frozen throughout, as if the model had never had them.
         watch: called with (stage, done, of, loss) as work goes on.
 
     Raises:
         TaskError: the task does not fit the tokenizer.
         PruneError: the full model itself misses the target on the selection pairs.
     """
-    config = config or PruneConfig()
-    pairs = Splits.draw(task, tokenizer, config, model.config.n_ctx)
-    if means is None:
-        means = pretraining_means(model, tokens, count=config.mean_tokens, seed=config.seed)
-    pool = None
-    if config.objective == "faithful":
-        pool = pretraining_pool(model, tokens, count=config.pool_tokens, seed=config.seed)
+    job = PruneJob(task, config or PruneConfig(), removed)
+    heard = None if watch is None else lambda _job, *report: watch(*report)
+    (result,) = prune_many(model, [job], tokenizer, tokens, means=means, watch=heard)
+    if isinstance(result, PruneResult):
+        return result
+    raise result
+
+
+def prune_many(
+    model: SparseGPT,
+    jobs: Sequence[PruneJob],
+    tokenizer: TextTokenizer,
+    tokens: np.ndarray,
+    *,
+    means: Mapping[str, Tensor] | None = None,
+    watch: WatchMany | None = None,
+    at_once: int | None = None,
+) -> list[PruneResult | PruneError | TaskError]:
+    """Prune one model many times: other tasks, settings or seeds.
+
+    Masks of all jobs are learned side by side, as many in one run of the model as fit into memory; each job
+    ends as it would have alone, up to rounding.
+
+    Args:
+        model: left as it is.
+        jobs: what to prune, and how.
+        tokenizer: the model's.
+        tokens: [total] training token ids, for the frozen values.
+        means: frozen values, if they are at hand already.
+        watch: called with (job, stage, done, of, loss) as work goes on.
+        at_once: so many mask sets in one run of the model at most; None: as many as memory allows.
+
+    Returns:
+        One for each job: its result, or why there is none.
+    """
+    parts = _Parts(model, tokenizer, tokens, means)
+    results: dict[int, PruneResult | PruneError | TaskError] = {}
+    searches: dict[int, Search] = {}
     with _frozen_weights(model):
-        return _Pruner(model, task, pairs, means, config, watch or _unwatched, pool).run()
+        asked: dict[int, list[MaskJob]] = {}
+
+        def go_on(index: int, runs: list[MaskRun] | None) -> None:
+            try:
+                asked[index] = searches[index].send(runs)  # type: ignore[arg-type]
+            except StopIteration as end:
+                results[index] = end.value
+            except (PruneError, TaskError) as error:
+                results[index] = error
+
+        for index, job in enumerate(jobs):
+            searches[index] = _search(parts, job, _told(watch, index))
+            go_on(index, None)
+        while asked:
+            waiting, asked = asked, {}
+            flat = [(index, mask_job) for index, mask_jobs in waiting.items() for mask_job in mask_jobs]
+            mask_jobs = [mask_job for _, mask_job in flat]
+
+            def heard(which: int, done: int, loss: float, _kept: int) -> None:
+                if watch is not None:
+                    watch(flat[which][0], "masks", done, flat[which][1].steps, loss)  # noqa: B023
+
+            runs = optimise_masks(model, mask_jobs, watch=heard, at_once=at_once)
+            for index in waiting:
+                go_on(index, [run for (owner, _), run in zip(flat, runs, strict=True) if owner == index])
+    return [results[index] for index in range(len(jobs))]
 
 
-def _unwatched(stage: str, done: int, of: int, loss: float) -> None:
-    """Nobody watches."""
+#: A pruning that asks for mask runs and is sent how they ended.
+Search = Generator[list[MaskJob], list[MaskRun], PruneResult]
+
+
+def _told(watch: WatchMany | None, index: int) -> Watch:
+    def tell(stage: str, done: int, of: int, loss: float) -> None:
+        if watch is not None:
+            watch(index, stage, done, of, loss)
+
+    return tell
+
+
+class _Parts:
+    """What prunings of one model have in common, made once for all of equal settings."""
+
+    def __init__(
+        self,
+        model: SparseGPT,
+        tokenizer: TextTokenizer,
+        tokens: np.ndarray,
+        means: Mapping[str, Tensor] | None,
+    ) -> None:
+        self.model, self.tokenizer, self.tokens, self.given = model, tokenizer, tokens, means
+        self._means: dict[tuple[int, int], Mapping[str, Tensor]] = {}
+        self._pools: dict[tuple[int, int], Tensor] = {}
+        self._splits: dict[tuple[object, ...], Splits] = {}
+
+    def means(self, config: PruneConfig) -> Mapping[str, Tensor]:
+        if self.given is not None:
+            return self.given
+        key = (config.mean_tokens, config.seed)
+        if key not in self._means:
+            self._means[key] = pretraining_means(self.model, self.tokens, count=key[0], seed=key[1])
+        return self._means[key]
+
+    def pool(self, config: PruneConfig) -> Tensor:
+        key = (config.pool_tokens, config.seed)
+        if key not in self._pools:
+            self._pools[key] = pretraining_pool(self.model, self.tokens, count=key[0], seed=key[1])
+        return self._pools[key]
+
+    def splits(self, task: Task, config: PruneConfig) -> Splits:
+        counts = (config.train_pairs, config.selection_pairs, config.validation_pairs, config.heldout_pairs)
+        key = (id(task), *counts, config.max_tokens, config.seed)
+        if key not in self._splits:
+            self._splits[key] = Splits.draw(task, self.tokenizer, config, self.model.config.n_ctx)
+        return self._splits[key]
+
+
+def _search(parts: _Parts, job: PruneJob, watch: Watch) -> Search:
+    config = job.config
+    pairs, means = parts.splits(job.task, config), parts.means(config)
+    judge = Judge(parts.model, job.task.name, pairs, means, config, removed=job.removed, watch=watch)
+    pool = parts.pool(config) if config.objective == "faithful" else None
+    return (yield from _Pruner(judge, pool).run())
 
 
 @dataclass(frozen=True)
@@ -142,73 +280,87 @@ class _Candidate:
 class _Pruner:
     """One pruning of one task; the methods are the numbered steps above."""
 
-    def __init__(
-        self,
-        model: SparseGPT,
-        task: Task,
-        pairs: Splits,
-        means: Mapping[str, Tensor],
-        config: PruneConfig,
-        watch: Watch,
-        pool: Tensor | None,
-    ) -> None:
-        self.model, self.task, self.pairs, self.means = model, task, pairs, means
-        self.config, self.watch, self.pool = config, watch, pool
-        sites = model.config.site_names()
-        self.nodes = all_nodes(sites, [model.config.width(site.site) for site in sites])
-        self.spent = {"mask_steps": 0, "evaluations": 0, "estimates": 0}
-        self.chosen_on: tuple[TokenPairs, ...] = (pairs.selection, pairs.validation)
-        self.scale = 1.0
-        self.budget = 0
+    def __init__(self, judge: Judge, pool: Tensor | None) -> None:
+        self.judge, self.pool = judge, pool
+        self.config, self.pairs, self.model = judge.config, judge.pairs, judge.model
+        self.wanted: Tensor | None = None
+        self.begun = 0
 
-    def run(self) -> PruneResult:
-        self.scale = fit_scale(pair_logits(self.model, self.pairs.train), self.pairs.train)
-        full = score(pair_logits(self.model, self.pairs.selection), self.pairs.selection, self._held)
-        if full.loss > self.config.target:
+    def run(self) -> Search:
+        judge, target = self.judge, self.config.target
+        whole = judge.whole_loss(self.pairs.selection)
+        if whole > target:
             raise PruneError(
-                f"{self.task.name}: the full model's own loss is {full.loss:.3f}, above the target "
-                f"{self.config.target}; it cannot be pruned to it"
+                f"{judge.task}: the full model's own loss is {whole:.3f}, above the target {target}; it "
+                f"cannot be pruned to it"
             )
-        found = [c for penalty in self.config.penalties if (c := self._found(penalty)) is not None]
+        if self.pool is not None:
+            with judge.whole():
+                logits = pair_logits(self.model, self.pairs.train)
+            self.wanted = answer_log_probabilities(judge.scale * logits, self.pairs.train)
+        if not self.config.repair:
+            judge.chosen_on = (self.pairs.selection,)
+        found = []
+        for run, penalty in (yield from self._mask_runs(self.config.penalties)):
+            candidate = yield from self._found(run, penalty)
+            if candidate is not None:
+                found.append(candidate)
         if not found:
-            raise PruneError(f"{self.task.name}: no set of nodes reaches the target {self.config.target}")
-        held = [c for c in found if c.validation_loss <= self.config.target]
+            raise PruneError(f"{judge.task}: no set of nodes reaches the target {target}")
+        held = [c for c in found if c.validation_loss <= target or not self.config.repair]
         best = min(held, key=lambda c: c.size) if held else min(found, key=lambda c: c.validation_loss)
         return self._result(best, met=bool(held))
 
-    @property
-    def _held(self) -> Calibration:
-        return Calibration(self.scale, 0.0)
-
-    def _found(self, penalty: float) -> _Candidate | None:
-        """Steps 3 to 5 for one penalty; a gentler one, then other nodes, where too much was turned off."""
-        first, penalty = self._mask_run(penalty)
-        kept = ranking(self.nodes, first.tau)[: first.kept]
-        nodes, target = bisect_size(kept, self._reaches, self.config.target), self.config.target
+    def _found(
+        self, first: MaskRun, penalty: float
+    ) -> Generator[list[MaskJob], list[MaskRun], _Candidate | None]:
+        """Steps 4 and 5 for one mask run; a gentler one, then other nodes, where too much was turned off."""
+        judge, target = self.judge, self.config.target
+        if not self.config.repair:
+            nodes = bisect_size(ranking(judge.nodes, first.tau), judge.reaches, target)
+            return None if nodes is None else self._candidate(nodes, penalty)
+        kept = ranking(judge.nodes, first.tau)[: first.kept]
+        nodes = bisect_size(kept, judge.reaches, target)
         if nodes is None:
-            gentler, less = self._mask_run(penalty / GENTLER)
-            more = ranking(self.nodes, gentler.tau)[: gentler.kept]
-            nodes = bisect_size(more, self._reaches, target)
+            ((gentler, less),) = yield from self._mask_runs([penalty / GENTLER])
+            more = ranking(judge.nodes, gentler.tau)[: gentler.kept]
+            nodes = bisect_size(more, judge.reaches, target)
             penalty = penalty if nodes is None else less
         if nodes is None:
             nodes = self._grown(kept, target)
         if nodes is None:  # even the whole model misses it on the validation pairs
-            self.chosen_on = (self.pairs.selection,)
-            nodes = bisect_size(kept, self._reaches, target) or self._grown(kept, target)
+            judge.chosen_on = (self.pairs.selection,)
+            nodes = bisect_size(kept, judge.reaches, target) or self._grown(kept, target)
         if nodes is None:
             return None
         if self.config.cleanup:
-            self.budget = self.spent["evaluations"] + self.config.evaluations
-            nodes = clean_up(nodes, self._worth, self._within_budget, target)
+            nodes = self._cleaned(nodes, target)
         if self.pool is not None:
-            nodes = exchange(nodes, self._worth, self._worse_loss)
-        validation = self._loss(nodes, self.pairs.validation)
+            nodes = exchange(nodes, judge.worth, judge.worse_loss)
+            for _ in range(ROUNDS):
+                if not judge.challenge(nodes, target):
+                    break
+                held = grow(
+                    nodes, judge.worth_when_hard, judge.reaches, target, GROWN * len(nodes) + GROWN_ANYWAY
+                )
+                nodes = self._cleaned(held or self._whittled(target) or nodes, target)
+        return self._candidate(nodes, penalty)
+
+    def _cleaned(self, nodes: frozenset[Node], target: float) -> frozenset[Node]:
+        judge = self.judge
+        judge.allow(self.config.evaluations)
+        if len(nodes) > MANY:
+            nodes = whittle(nodes, judge.worth, judge.within_budget, target)
+        return clean_up(nodes, judge.worth, judge.within_budget, target)
+
+    def _candidate(self, nodes: frozenset[Node], penalty: float) -> _Candidate:
+        validation = self.judge.loss(nodes, self.pairs.validation)
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
     def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
         """The kept nodes and few others; or, where estimates do not say which, what is left of all nodes."""
         most = GROWN * len(kept) + GROWN_ANYWAY
-        grown = grow(frozenset(kept), self._worth, self._reaches, target, most)
+        grown = grow(frozenset(kept), self.judge.worth, self.judge.reaches, target, most)
         return self._whittled(target) if grown is None else grown
 
     def _whittled(self, target: float) -> frozenset[Node] | None:
@@ -216,159 +368,124 @@ class _Pruner:
 
         On few pairs and a stricter target, so that it does not take long; what all pairs want more is added.
         """
-        everything = frozenset(self.nodes)
-        if not self._reaches(everything, target):
+        judge = self.judge
+        if not judge.reaches(judge.allowed, target):
             return None
-        self.budget = self.spent["evaluations"] + WHITTLING * self.config.evaluations
-        whole = self.chosen_on
-        self.chosen_on = tuple(pairs.rows(slice(CHUNK)) for pairs in whole)
-        nodes = whittle(everything, self._size_of_worth, self._within_budget, STRICTER * target)
-        self.chosen_on = whole
-        return nodes if self._reaches(nodes, target) else grow(nodes, self._worth, self._reaches, target)
+        judge.allow(WHITTLING * self.config.evaluations)
+        whole = judge.chosen_on
+        judge.chosen_on = tuple(pairs.rows(slice(CHUNK)) for pairs in whole)
+        nodes = whittle(judge.allowed, judge.size_of_worth, judge.within_budget, STRICTER * target)
+        judge.chosen_on = whole
+        return nodes if judge.reaches(nodes, target) else grow(nodes, judge.worth, judge.reaches, target)
 
-    def _size_of_worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
-        """How much each node matters, for better or worse: where copies saturate, slopes have either sign."""
-        return {node: abs(worth) for node, worth in self._worth(nodes).items()}
+    def _mask_runs(
+        self, penalties: Sequence[float]
+    ) -> Generator[list[MaskJob], list[MaskRun], list[tuple[MaskRun, float]]]:
+        """Mask runs side by side; one that fails half-way is given up and begun again with the steps left."""
+        steps = self.config.steps
+        give_up_at = steps // 2 if self.config.repair else None
+        runs = yield [self._job(penalty, steps, give_up_at) for penalty in penalties]
+        ended = list(zip(runs, penalties, strict=True))
+        again = {
+            which: penalty / 4 if run.kept == 0 else penalty * 4
+            for which, (run, penalty) in enumerate(ended)
+            if run.steps < steps
+        }
+        if again:
+            runs += yield [self._job(penalty, steps - steps // 2) for penalty in again.values()]
+            for (which, penalty), run in zip(again.items(), runs[-len(again) :], strict=True):
+                ended[which] = run, penalty
+        self.judge.spent["mask_steps"] += sum(run.steps for run in runs)
+        return ended
 
-    def _mask_run(self, penalty: float) -> tuple[MaskRun, float]:
-        """A mask run; one that fails half-way is given up and started again with the steps left."""
-        half = self.config.steps // 2
-        run = self._optimise(penalty, self.config.steps, give_up_at=half)
-        if run.steps == self.config.steps:
-            return run, penalty
-        penalty = penalty / 4 if run.kept == 0 else penalty * 4
-        return self._optimise(penalty, self.config.steps - run.steps), penalty
-
-    def _optimise(self, penalty: float, steps: int, give_up_at: int | None = None) -> MaskRun:
-        run = optimise_masks(
-            self.model,
-            self._objective(),
-            len(self.pairs.train),
-            penalty=penalty,
+    def _job(self, penalty: float, steps: int, give_up_at: int | None = None) -> MaskJob:
+        allowed = None
+        if self.judge.removed is not None:
+            allowed = 1 - torch.cat(list(self.judge.removed.values())).float()
+        objective = Objective(
             config=self.config,
-            steps=steps,
-            give_up_at=give_up_at,
-            watch=lambda done, loss, kept: self.watch("masks", done, steps, loss),
+            pairs=self.pairs.train,
+            means=self.judge.means,
+            scale=self.judge.scale,
+            pool=self.pool,
+            wanted=self.wanted,
+            allowed=allowed,
+            seed=self.config.seed + SEEDS_APART * self.begun,
         )
-        self.spent["mask_steps"] += run.steps
-        return run
+        self.begun += 1
+        return MaskJob(objective, penalty, steps, give_up_at)
 
-    def _objective(self) -> Objective:
-        train = self.pairs.train
-        if self.pool is None:
-            return TaskObjective(self.model, train, self.means, self.scale)
-        generator = torch.Generator().manual_seed(self.config.seed)
-        return FaithfulObjective(self.model, train, self.means, self.scale, self.config, self.pool, generator)
-
-    def _within_budget(self, nodes: frozenset[Node], target: float) -> bool:
-        """As :meth:`_reaches`, and no once the evaluations are spent."""
-        return self.spent["evaluations"] < self.budget and self._reaches(nodes, target)
-
-    def _reaches(self, nodes: frozenset[Node], target: float) -> bool:
-        """Whether a circuit holds ``target`` on all pairs that it is chosen on.
-
-        Given up as soon as one set of them, or the first few of it, settles the question.
-        """
-        self.spent["evaluations"] += 1
-        loss = 0.0
-        with self._installed(nodes):
-            for pairs in self.chosen_on:
-                if self._score(pairs.rows(slice(CHUNK))) > HOPELESS * target:
-                    return False
-                if (loss := self._score(pairs)) > target:
-                    return False
-        if (
-            self.pool is not None
-            and (loss := max(loss, self._restored_loss(nodes, self.config.draws))) > target
-        ):
-            return False
-        self.watch("nodes", len(nodes), len(self.nodes), loss)
-        return True
-
-    def _restored_loss(self, nodes: frozenset[Node], draws: int) -> float:
-        """Mean loss over random restorings, on the first pairs of each set that circuits are chosen on."""
-        keep = Circuit(self.task.name, nodes, self.means).keep_masks()
-        return max(
-            statistics.fmean(
-                restored_losses(
-                    self.model,
-                    keep,
-                    self.means,
-                    pairs.rows(slice(CHUNK)),
-                    scale=self.scale,
-                    draws=draws,
-                    seed=self.config.seed,
-                )
-            )
-            for pairs in self.chosen_on
+    def _simplified(self, circuit: Circuit) -> Circuit:
+        """Without the edges that it does not need, then edited as the authors did by hand."""
+        judge, target = self.judge, self.config.target
+        fewer = remove_edges(
+            self.model,
+            circuit,
+            self.pairs.train,
+            lambda candidate: judge.holds(candidate, target),
+            target=target,
+            scale=judge.scale,
         )
-
-    def _worse_loss(self, nodes: frozenset[Node]) -> float:
-        """Of the plain loss and that with nodes restored the larger."""
-        self.spent["evaluations"] += 1
-        with self._installed(nodes):
-            plain = max(self._score(pairs.rows(slice(CHUNK))) for pairs in self.chosen_on)
-        return max(plain, self._restored_loss(nodes, 4 * self.config.draws))
-
-    def _worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
-        self.spent["estimates"] += 1
-        some = self.chosen_on[-1].rows(slice(CHUNK))
-        return node_worth(self.model, some, nodes, self.means, self.scale)
-
-    def _loss(self, nodes: frozenset[Node], pairs: TokenPairs) -> float:
-        with self._installed(nodes):
-            return self._score(pairs)
-
-    def _score(self, pairs: TokenPairs) -> float:
-        """Loss on ``pairs`` of the model as it now runs, under the full model's scale."""
-        return score(pair_logits(self.model, pairs), pairs, self._held).loss
-
-    def _installed(self, nodes: frozenset[Node]) -> AbstractContextManager[None]:
-        keep = Circuit(self.task.name, nodes, self.means).keep_masks()
-        return freeze(self.model, keep, self.means, sealed=True)
+        simpler = simplify(
+            self.model,
+            fewer.circuit,
+            list(judge.chosen_on),
+            target=target,
+            scale=judge.scale,
+            loss=lambda candidate: judge.worse_loss_of(candidate, target),
+        )
+        return simpler.circuit
 
     def _result(self, best: _Candidate, *, met: bool) -> PruneResult:
-        circuit = Circuit(self.task.name, best.nodes, self.means)
+        judge, pairs = self.judge, self.pairs
+        circuit = Circuit(judge.task, best.nodes, judge.means)
+        if self.config.edges and met:
+            circuit = self._simplified(circuit)
+        edges = circuit.edge_count(self.model)
         with circuit.installed(self.model):
-            scale = fit_scale(pair_logits(self.model, self.pairs.train), self.pairs.train)
-            logits = pair_logits(self.model, self.pairs.heldout)
-        raw = score(logits, self.pairs.heldout)
-        scaled = score(logits, self.pairs.heldout, Calibration(scale, 0.0))
-        full = score(pair_logits(self.model, self.pairs.heldout), self.pairs.heldout, self._held)
+            train, logits = pair_logits(self.model, pairs.train), pair_logits(self.model, pairs.heldout)
+        if self.config.bias:
+            own = fit_scale_and_bias(train, pairs.train)
+        else:
+            own = Calibration(fit_scale(train, pairs.train), 0.0)
+        raw, scaled = score(logits, pairs.heldout), score(logits, pairs.heldout, own)
+        with judge.whole():
+            whole = pair_logits(self.model, pairs.heldout)
+        full = score(whole, pairs.heldout, Calibration(judge.scale, 0.0))
         info = {
             "model_sha256": model_hash(self.model),
             "target": self.config.target,
             "met": met,
-            "form": self.pairs.heldout.form,
+            "form": pairs.heldout.form,
             "loss": scaled.loss,
             "raw_loss": raw.loss,
             "accuracy": scaled.accuracy,
             "full_loss": full.loss,
             "full_accuracy": full.accuracy,
-            "full_scale": self.scale,
+            "full_scale": judge.scale,
             "validation_loss": best.validation_loss,
-            "nodes": len(best.nodes),
-            "edges": best.edges,
-            "total_nodes": len(self.nodes),
+            "nodes": len(circuit),
+            "edges": edges,
+            "before_edges": {"nodes": len(best.nodes), "edges": best.edges} if self.config.edges else None,
+            "total_nodes": len(judge.nodes),
             "penalty": best.penalty,
-            "spent": dict(self.spent),
-            "pairs_sha256": {
-                part.name: getattr(self.pairs, part.name).hash for part in dataclasses.fields(self.pairs)
-            },
+            "spent": dict(judge.spent),
+            "pairs_sha256": {part.name: getattr(pairs, part.name).hash for part in dataclasses.fields(pairs)},
             "config": self.config.to_dict(),
         }
-        circuit = Circuit(self.task.name, best.nodes, self.means, scale, info)
+        info = {**circuit.info, **info}  # what simplifying has logged
+        circuit = dataclasses.replace(circuit, scale=own.scale, bias=own.bias, info=info)
         return PruneResult(
             circuit=circuit,
             met=met,
-            nodes=len(best.nodes),
-            edges=best.edges,
+            nodes=len(circuit),
+            edges=edges,
             loss=scaled.loss,
             raw_loss=raw.loss,
             accuracy=scaled.accuracy,
             full=full,
             validation_loss=best.validation_loss,
-            forwards=dict(self.spent),
+            forwards=dict(judge.spent),
         )
 
 

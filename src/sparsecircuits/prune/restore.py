@@ -11,12 +11,13 @@ drawn for each prompt, noise would average out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsecircuits.circuit import freeze
+from sparsecircuits.circuit import Circuit, freeze
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import Calibration, pair_logits, score
@@ -28,18 +29,15 @@ def random_restore(count: int, generator: torch.Generator) -> Tensor:
     return (torch.rand(count, generator=generator) < share).float()
 
 
-def adversarial_restore(
-    loss_at: Callable[[Tensor], Tensor], count: int, steps: int, generator: torch.Generator
-) -> Tensor:
-    """[count] between 0 and 1: what raises the loss, found by signed gradient steps from a random start.
+def adversarial_restore(loss_at: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+    """Between 0 and 1, of the shape of ``start``: what raises the loss, found by signed gradient steps.
 
     Args:
-        loss_at: the loss for some r, differentiable in it.
-        count: number of nodes.
+        loss_at: the loss for some r, differentiable in it; the sum over all sets where there are several.
+        start: [nodes] or [sets, nodes] between 0 and 1.
         steps: gradient steps, of 1/2 each.
-        generator: of the start.
     """
-    restored = random_restore(count, generator)
+    restored = start.clone()
     for _ in range(steps):
         restored.requires_grad_(True)
         (slope,) = torch.autograd.grad(loss_at(restored), restored)
@@ -49,35 +47,55 @@ def adversarial_restore(
 
 def restored_losses(
     model: SparseGPT,
-    keep: Mapping[str, Tensor],
-    frozen: Mapping[str, Tensor],
+    circuit: Circuit,
     pairs: TokenPairs,
     *,
     scale: float,
-    draws: int,
+    draws: Iterable[int],
     seed: int = 0,
-) -> list[float]:
-    """The task loss under each of ``draws`` random restorings, in nats.
+    never: Mapping[str, Tensor] | None = None,
+) -> Iterator[float]:
+    """The task loss under random restorings, in nats, one after the other.
 
     Args:
         model: the full model.
-        keep: site name -> [width] boolean, the circuit.
-        frozen: site name -> [width] values of deleted nodes.
+        circuit: its nodes stay live; all others, and the edges that it cuts, are absent or come back.
         pairs: prompts.
         scale: factor on the logits.
-        draws: how many; the same seed gives the same ones, whatever the circuit.
+        draws: which ones; see :func:`drawn_restore`.
         seed: of the draws.
+        never: site name -> [width] boolean, deleted nodes that do not come back.
     """
-    generator = torch.Generator().manual_seed(seed)
-    losses = []
-    for _ in range(draws):
-        back = split_by_site(model.config, random_restore(model.config.node_count, generator).bool())
-        with freeze(model, {name: kept | back[name] for name, kept in keep.items()}, frozen):
-            losses.append(score(pair_logits(model, pairs), pairs, Calibration(scale, 0.0)).loss)
-    return losses
+    factors, cut = circuit.factors(), sorted(circuit.cut)
+    for draw in draws:
+        drawn = drawn_restore(model.config.node_count, seed, draw, edges=len(cut))
+        back = split_by_site(model.config, drawn.nodes.bool())
+        if never is not None:
+            back = {name: some & ~never[name] for name, some in back.items()}
+        live = {name: torch.where((keep == 0) & back[name], 1.0, keep) for name, keep in factors.items()}
+        absent = [ends for ends, there in zip(cut, drawn.edges.tolist(), strict=True) if not there]
+        with freeze(model, live, circuit.frozen, cut=absent):
+            loss = score(pair_logits(model, pairs), pairs, Calibration(scale, 0.0)).loss
+        yield loss
+
+
+class Drawn(NamedTuple):
+    """What comes back: [nodes] and [edges], 0 or 1 each."""
+
+    nodes: Tensor
+    edges: Tensor
+
+
+def drawn_restore(count: int, seed: int, draw: int, edges: int = 0) -> Drawn:
+    """:func:`random_restore` number ``draw`` of a seed: always the same nodes, whatever is drawn besides."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + draw)
+    share = torch.rand((), generator=generator)
+    return Drawn(*((torch.rand(many, generator=generator) < share).float() for many in (count, edges)))
 
 
 def split_by_site(config: GPTConfig, flat: Tensor) -> dict[str, Tensor]:
-    """A vector over all nodes as site name -> [width]."""
+    """[..., nodes] as site name -> [..., width]."""
     sites = config.site_names()
-    return dict(zip(map(str, sites), flat.split([config.width(at.site) for at in sites]), strict=True))
+    return dict(
+        zip(map(str, sites), flat.split([config.width(at.site) for at in sites], dim=-1), strict=True)
+    )

@@ -1,7 +1,7 @@
 """Output match: does the circuit answer as the full model does, where that is right and where it is wrong?
 
 Both are asked for the answer at the end of a prompt: one candidate against the other, or against everything
-else. The circuit's logits are scaled as stored in it, the full model's by the scale that fits it.
+else. The circuit's logits are scaled (and biased) as stored in it, the full model's by the scale that fits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.tasks.loss import answer_log_probabilities
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import pair_logits
+from sparsecircuits.tasks.score import calibrated, pair_logits
 from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
 
 
@@ -46,7 +46,8 @@ def output_match(
     """Measure :class:`OutputMatch` on ``pairs``; ``full_scale`` is the full model's own scale."""
     wanted = answer_log_probabilities(full_scale * pair_logits(model, pairs), pairs)
     with circuit.installed(model):
-        found = answer_log_probabilities(circuit.scale * pair_logits(model, pairs), pairs)
+        logits = calibrated(pair_logits(model, pairs), pairs, circuit.calibration)
+    found = answer_log_probabilities(logits, pairs)
     divergences = (wanted.exp() * (wanted - found)).sum(-1)
     return OutputMatch(
         divergence=float(divergences.mean()),

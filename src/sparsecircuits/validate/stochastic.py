@@ -60,22 +60,22 @@ def stochastic_ablation(
 
     Args:
         model: the full model.
-        circuit: its nodes stay live, all others are frozen or restored.
+        circuit: its nodes stay live, all others, and the edges that it cuts, are absent or restored.
         pairs: prompts; at most :data:`PAIRS` of them are used.
         full_scale: factor on the logits, the full model's own.
         target: of the circuit.
         draws: at least two.
         seed: of the draws.
     """
-    losses = restored_losses(
+    restored = restored_losses(
         model,
-        circuit.keep_masks(),
-        circuit.frozen,
+        circuit,
         pairs.rows(slice(PAIRS)),
         scale=full_scale,
-        draws=draws,
+        draws=range(draws),
         seed=seed,
     )
+    losses = list(restored)
     return StochasticAblation(
         mean=statistics.fmean(losses),
         error=statistics.stdev(losses) / math.sqrt(len(losses)),

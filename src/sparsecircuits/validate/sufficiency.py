@@ -1,6 +1,7 @@
 """Sufficiency: the circuit alone, all else at its frozen values, does the task on prompts it never saw.
 
-The loss is judged after the scale that is stored in the circuit; the raw loss is given beside it, not judged.
+The loss is judged after the scale (and the bias) stored in the circuit; the raw loss is given beside it, not
+judged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.tasks.loss import correct, task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import Calibration, calibrated, pair_logits, score
+from sparsecircuits.tasks.score import calibrated, pair_logits, score
 from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
 
 #: By so much a held-out loss may exceed the target that the circuit was chosen by.
@@ -25,8 +26,8 @@ class Sufficiency:
     """How well a circuit alone does its task.
 
     Attributes:
-        loss: in nats, after the circuit's scale; ``interval`` is its 95% interval over templates.
-        raw_loss: without the scale.
+        loss: in nats, after the circuit's scale and bias; ``interval`` is its 95% interval over templates.
+        raw_loss: without either.
         accuracy: share of prompts right.
         target: what the circuit was chosen by.
     """
@@ -50,7 +51,7 @@ def sufficiency(
     """Measure :class:`Sufficiency` on ``pairs``, which should be held out."""
     with circuit.installed(model):
         logits = pair_logits(model, pairs)
-    scaled = calibrated(logits, pairs, Calibration(circuit.scale, 0.0))
+    scaled = calibrated(logits, pairs, circuit.calibration)
     losses = task_loss(scaled, pairs)
     return Sufficiency(
         loss=float(losses.mean()),

@@ -3,11 +3,11 @@
 For each circuit:
 
 1. its figures, as pruning stored them in ``circuit.info``, or measured here where they are missing or
-   belong to another number of nodes;
+   belong to another number of nodes or edges;
 2. each node's facts: frozen value, *effect* (rise of the circuit's scaled task loss on held-out pairs when
    this node alone is removed from it), the prompts' tokens whose embedding writes the channel that it
    reads, the logits that the channel which it writes moves;
-3. edges, and the residual stream between a write and every later read of its channel;
+3. edges that are not cut, and the residual stream between a write and every later read of its channel;
 4. a few held-out pairs with every node's activation, token by token, while the circuit is installed.
 
 >>> models = {"sparse": model_entry(model, label="sparse", val_loss=2.2, tokens=10**6)}    # doctest: +SKIP
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from sparsecircuits.circuit import Circuit, count_edges, edges_between, model_hash, stream_links
+from sparsecircuits.circuit import Circuit, model_hash, stream_links
 from sparsecircuits.circuit.edges import node_degrees
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError
@@ -217,6 +217,7 @@ def circuit_entry(
                 "index": node.index,
                 "head": node.index // model.config.d_head if node.site in QKV else None,
                 "mean": float(circuit.frozen[str(node.at)][node.index]),
+                **({"gain": circuit.gain[node]} if node in circuit.gain else {}),
                 "effect": effects.get(node),
                 "edges_total": degrees[node],
                 "tokens_in": tokens_in(model, tokenizer, node, pairs),
@@ -226,7 +227,7 @@ def circuit_entry(
         ],
         "edges": [
             {"source": str(edge.source), "target": str(edge.target), "weight": edge.weight}
-            for edge in edges_between(model, nodes)
+            for edge in circuit.edges(model)
         ],
         "stream": [
             {"source": str(link.source), "target": str(link.target), "channel": link.source.index}
@@ -240,7 +241,8 @@ def _metrics(
     model: SparseGPT, circuit: Circuit, pairs: TokenPairs, necessity: Necessity | None
 ) -> dict[str, Any]:
     info = circuit.info
-    if info.get("nodes") == len(circuit.nodes) and all(key in info for key in _MEASURED):
+    size = (len(circuit.nodes), circuit.edge_count(model))
+    if (info.get("nodes"), info.get("edges")) == size and all(key in info for key in _MEASURED):
         figures = {key: info[key] for key in _MEASURED}
         count = _setting(circuit, "heldout_pairs", len(pairs))
         needed = dataclasses.asdict(necessity) if necessity else info.get("necessity")
@@ -264,7 +266,7 @@ def _metrics(
 def _measure(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[str, float | int]:
     with circuit.installed(model):
         logits = pair_logits(model, pairs)
-    scaled, raw = score(logits, pairs, Calibration(circuit.scale, 0.0)), score(logits, pairs)
+    scaled, raw = score(logits, pairs, circuit.calibration), score(logits, pairs)
     full = pair_logits(model, pairs)
     with torch.enable_grad():
         scale = circuit.info.get("full_scale") or fit_scale(full, pairs)
@@ -273,7 +275,7 @@ def _measure(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[str,
         "raw_loss": raw.loss,
         "accuracy": scaled.accuracy,
         "full_loss": score(full, pairs, Calibration(scale, 0.0)).loss,
-        "edges": count_edges(model, circuit.nodes),
+        "edges": circuit.edge_count(model),
     }
 
 

@@ -16,7 +16,7 @@ from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.model import Node, SparseGPT, record
 from sparsecircuits.model.sites import READS, WRITES
 from sparsecircuits.tasks import TokenPairs, task_loss
-from sparsecircuits.tasks.score import Calibration, pair_logits, score
+from sparsecircuits.tasks.score import calibrated, pair_logits, score
 
 #: Tokens listed at a node that reads or writes the residual stream.
 TOKENS_LISTED = 8
@@ -28,7 +28,7 @@ def node_effects(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[
 
     def loss(some: Circuit) -> float:
         with some.installed(model):
-            return score(pair_logits(model, pairs), pairs, Calibration(circuit.scale, 0.0)).loss
+            return score(pair_logits(model, pairs), pairs, circuit.calibration).loss
 
     whole = loss(circuit)
     return {node: loss(circuit.without([node])) - whole for node in sorted(circuit.nodes)}
@@ -70,12 +70,12 @@ def prompt_samples(
 ) -> list[dict[str, Any]]:
     """Both prompts of every pair: tokens, probability of the answer, each node's activation at each token.
 
-    The circuit's probability is that of its scaled logits, the full model's that of its raw ones; both
-    over the two candidates, or over the whole vocabulary where the task has one token against all.
+    The circuit's probability is that of its scaled (and biased) logits, the full model's that of its raw
+    ones; both over the two candidates, or over the whole vocabulary where the task has one token against all.
     """
     nodes = sorted(circuit.nodes)
     with circuit.installed(model), record(model, {str(node.at) for node in nodes}) as cache:
-        logits = circuit.scale * model(pairs.tokens, pairs.last)
+        logits = calibrated(model(pairs.tokens, pairs.last), pairs, circuit.calibration)
     # exp(-loss) of a row is the probability of its answer, whichever the form of the task.
     chance = (-task_loss(logits, pairs)).exp()
     full_chance = (-task_loss(model(pairs.tokens, pairs.last), pairs)).exp()

@@ -43,6 +43,7 @@ function renderPanel(circuit, node, choose) {
     el("p", { class: "gloss" }, gloss),
     el("dl", { class: "facts" },
       fact("mean (frozen value)", plain(node.mean)),
+      node.gain === undefined ? null : fact("rescaled", `× ${node.gain.toFixed(2)}`, " distance from its mean"),
       fact("effect", node.effect === null ? "not measured" : signed(node.effect, 3), node.effect === null ? null : " nats if removed"),
       fact("edges used", `${count(used)} of ${count(node.edges_total)}`, " nonzero in the model")),
     edgeList("From", incoming, "source", circuit, choose),
