@@ -2,7 +2,8 @@
 
 For each task, a built-in one or a user's file: load the circuit that is there already if it is of this model,
 these settings and this very task; else measure whether the model does the task at all, prune, test necessity,
-save. At the end, the table and the page of everything in ``RUN/circuits``.
+save. At the end, the table and the page of everything in ``RUN/circuits``. With ``--tune``, ``--sweep`` or
+``--seeds`` there are many prunings of each task instead of one: :mod:`sparsecircuits.cli.prune_modes`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from sparsecircuits.cli import prune_modes
 from sparsecircuits.cli.arguments import open_own_run, saved_circuits
 from sparsecircuits.cli.progress import Bar, Progress
-from sparsecircuits.cli.report import Column, print_json, print_table
+from sparsecircuits.cli.prune_rows import COLUMNS, circuit_row, no_circuit
+from sparsecircuits.cli.report import print_json, print_table
 from sparsecircuits.cli.task_rows import brief, chosen_tasks, task_row, with_notes
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, PruneError
@@ -27,23 +30,6 @@ if TYPE_CHECKING:
     from sparsecircuits.study.pruning import RunPruner
     from sparsecircuits.tasks import Task
     from sparsecircuits.train import Run
-
-COLUMNS = (
-    Column("name", "task"),
-    Column("state", "circuit"),
-    Column("nodes", "nodes", ",d"),
-    Column("edges", "edges", ",d"),
-    Column("loss", "loss", ".3f"),
-    Column("raw_loss", "raw loss", ".3f"),
-    Column("accuracy", "accuracy", ".1%"),
-    Column("full_loss", "full loss", ".3f"),
-    Column("necessity.accuracy", "without it", ".1%"),
-    Column("necessity.refitted_accuracy", "refitted", ".1%"),
-    Column("necessity.label", ""),
-    Column("tests.stochastic_ablation.mean", "restored", ".3f"),
-    Column("tests.stochastic_ablation.worst", "worst", ".3f"),
-    Column("note", "note"),
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +43,17 @@ class Options(Config):
     random; a circuit that lives by what it leaves out breaks then. The same command again loads what is done
     and goes on with the rest. Exit code 1: no circuit for any task.
 
-    Example: sparsecircuits prune demo/sparse single_double_quote bracket_counting
+    --tune tries several settings and keeps the smallest circuit, in RUN/circuits too. --sweep draws circuit
+    size against target loss, in RUN/sweeps. --seeds asks what other seeds, and with --bootstraps other data,
+    agree on; that core is a circuit in RUN/consensus. All three go on where they were interrupted.
+
+    Examples: sparsecircuits prune demo/sparse single_double_quote bracket_counting
+
+    sparsecircuits prune demo/sparse single_double_quote --tune 8
+
+    sparsecircuits prune demo/sparse single_double_quote --sweep 0.05 0.1 0.15 0.3 0.6
+
+    sparsecircuits prune demo/sparse single_double_quote --seeds 10 --bootstraps 5
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -68,7 +64,31 @@ class Options(Config):
     """Prune every task that the model does."""
     json: bool = False
     """Print JSON instead of a table."""
+    tune: int | None = None
+    """So many prunings of each task with different settings, those of earlier calls included; 4 are often
+    enough. Needs Optuna."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """--tune: what proposes settings."""
+    storage: str | None = None
+    """--tune: a database's URL, for many machines at one study; none: a journal file in RUN/tuning."""
+    sweep: tuple[float, ...] = ()
+    """Target losses, in nats, to prune to, one after the other."""
+    seeds: int | None = None
+    """So many seeds, from --seed on, to prune each task with."""
+    bootstraps: int = 0
+    """--seeds: so many prunings more, on training pairs drawn again with replacement."""
+    batch: int = 4
+    """--tune, --sweep, --seeds: prunings side by side."""
     config: OmitArgPrefixes[PruneConfig] = PruneConfig()
+
+    def validate(self) -> None:
+        modes = [name for name in ("tune", "sweep", "seeds") if getattr(self, name) not in (None, ())]
+        if len(modes) > 1:
+            raise ConfigError(f"--{' and --'.join(modes)}: give one of them")
+        if self.bootstraps and self.seeds is None:
+            raise ConfigError("--bootstraps goes with --seeds")
+        if self.tune is None and (self.storage is not None or self.sampler != "tpe"):
+            raise ConfigError("--sampler and --storage go with --tune")
 
 
 def run(options: Options) -> int:
@@ -80,8 +100,15 @@ def run(options: Options) -> int:
         raise ConfigError("name the tasks to prune, or give --all for every task that the model does")
     run = open_own_run(options.run)
     tasks = list(TASKS.values()) if options.all else chosen(run, options.tasks)
+    if options.sweep:
+        return prune_modes.sweep_tasks(run, tasks, options)
+    if options.seeds is not None:
+        return prune_modes.agree_on_tasks(run, tasks, options)
     with Progress() as progress:
-        rows = prune_tasks(run, tasks, options.config, progress.add)
+        if options.tune is None:
+            rows = prune_tasks(run, tasks, options.config, progress.add)
+        else:
+            rows = prune_modes.tune_tasks(run, tasks, options, progress.add)
     found = any(row["nodes"] is not None for row in rows)
     page = run.circuits / "index.html"
     if options.json:
@@ -151,38 +178,12 @@ def _row(pruner: RunPruner, task: Task, bar: Bar) -> dict[str, Any]:
         bar.update(0)
         score = task_row(pruner.run, pruner.model, task, seed=pruner.config.seed)
         if not score["done"]:
-            return _no_circuit(score)
+            return no_circuit(score)
         last = (bar.total or 1) - 1
         try:
             circuit = pruner.prune(task, lambda steps, loss: bar.update(min(steps, last), loss=loss))
         except PruneError as error:
-            return _no_circuit(score, str(error))
+            return no_circuit(score, str(error))
         note = note if why else None
     bar.update(bar.total or 1, loss=circuit.info["loss"])
     return circuit_row(circuit, note)
-
-
-def circuit_row(circuit: Circuit, note: str | None = None) -> dict[str, Any]:
-    """The figures of a saved circuit, as the table shows them."""
-    from sparsecircuits.validate import Necessity
-
-    info = circuit.info
-    needed = info["necessity"]
-    label = "necessary" if Necessity(**needed).necessary else "redundant"
-    figures = ("nodes", "edges", "loss", "raw_loss", "accuracy", "full_loss")
-    return {
-        "name": circuit.task,
-        "state": "found" if info["met"] else "missed",
-        **{key: info[key] for key in figures},
-        "necessity": {**needed, "label": label},
-        "tests": info["tests"],
-        "note": note,
-    }
-
-
-def _no_circuit(score: dict[str, Any], note: str | None = None) -> dict[str, Any]:
-    state = "not pruned" if score["fits"] else "does not fit"
-    if note is None and score["fits"]:
-        note = f"the model does not do it: loss {score['loss']:.3f}, accuracy {score['accuracy']:.1%}"
-    row = dict.fromkeys(("nodes", "edges", "loss", "raw_loss", "accuracy", "full_loss", "necessity", "tests"))
-    return {"name": score["name"], "state": state, **row, "note": note or score["note"]}

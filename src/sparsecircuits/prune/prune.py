@@ -36,12 +36,12 @@ from sparsecircuits.errors import PruneError, TaskError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, clean_up, exchange, grow, ranking, whittle
-from sparsecircuits.prune.edges import remove_edges
+from sparsecircuits.prune.edges import EdgeConfig, remove_edges
 from sparsecircuits.prune.judge import CHUNK, Judge, Watch
 from sparsecircuits.prune.means import pretraining_means, pretraining_pool
 from sparsecircuits.prune.objective import Objective
 from sparsecircuits.prune.optimise import MaskJob, MaskRun, optimise_masks
-from sparsecircuits.prune.simplify import simplify
+from sparsecircuits.prune.simplify import SimplifyConfig, simplify
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.loss import answer_log_probabilities
 from sparsecircuits.tasks.pairs import Task
@@ -425,6 +425,7 @@ class _Pruner:
             lambda candidate: judge.holds(candidate, target),
             target=target,
             scale=judge.scale,
+            config=EdgeConfig(evaluations=self.config.evaluations // 2, seed=self.config.seed),
         )
         simpler = simplify(
             self.model,
@@ -433,8 +434,14 @@ class _Pruner:
             target=target,
             scale=judge.scale,
             loss=lambda candidate: judge.worse_loss_of(candidate, target),
+            config=SimplifyConfig(evaluations=self.config.evaluations // 2),
         )
         return simpler.circuit
+
+    def _before_edges(self, best: _Candidate) -> dict[str, object]:
+        """The circuit before single edges were cut: its size, and its nodes by name."""
+        names = [str(node) for node in sorted(best.nodes)]
+        return {"nodes": len(best.nodes), "edges": best.edges, "names": names}
 
     def _result(self, best: _Candidate, *, met: bool) -> PruneResult:
         judge, pairs = self.judge, self.pairs
@@ -466,7 +473,7 @@ class _Pruner:
             "validation_loss": best.validation_loss,
             "nodes": len(circuit),
             "edges": edges,
-            "before_edges": {"nodes": len(best.nodes), "edges": best.edges} if self.config.edges else None,
+            "before_edges": self._before_edges(best) if self.config.edges else None,
             "total_nodes": len(judge.nodes),
             "penalty": best.penalty,
             "spent": dict(judge.spent),
