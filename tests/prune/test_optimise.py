@@ -32,9 +32,9 @@ def job(
 ) -> MaskJob:
     if config.objective == "faithful":
         wanted = answer_log_probabilities(pair_logits(MODEL, PAIRS), PAIRS)
-        objective = Objective(config, PAIRS, MEANS, 1.0, pool=POOL, wanted=wanted, seed=seed)
+        objective = Objective(config, PAIRS, MEANS, pool=POOL, wanted=wanted, seed=seed)
     else:
-        objective = Objective(config, PAIRS, MEANS, 1.0, seed=seed)
+        objective = Objective(config, PAIRS, MEANS, seed=seed)
     return MaskJob(objective, penalty, steps, give_up_at)
 
 

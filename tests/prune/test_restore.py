@@ -47,13 +47,20 @@ def test_a_true_circuit_does_not_mind_and_an_empty_one_does():
     scale = fit_scale(pair_logits(model, pairs), pairs)
 
     def losses(nodes: frozenset) -> list[float]:
-        return list(restored_losses(model, Circuit("t", nodes, means), pairs, scale=scale, draws=range(12)))
+        return list(
+            restored_losses(
+                model, Circuit("t", nodes, means), pairs, held=Calibration(scale, 0.0), draws=range(12)
+            )
+        )
 
+    held = Calibration(scale, 0.0)
     nothing = Circuit("t", frozenset(), means)
     never = {name: torch.ones_like(keep) for name, keep in nothing.keep_masks().items()}
-    without = restored_losses(model, nothing, pairs, scale=scale, draws=range(3), never=never)
+    without = restored_losses(
+        model, nothing, pairs, held=Calibration(scale, 0.0), draws=range(3), never=never
+    )
     with nothing.installed(model):
-        frozen = score(pair_logits(model, pairs), pairs, Calibration(scale, 0.0)).loss
+        frozen = score(pair_logits(model, pairs), pairs, held).loss
     assert list(without) == [frozen] * 3
     true, empty = losses(planted.ATTENTION_CIRCUIT), losses(frozenset())
     assert max(true) < 0.05
@@ -78,7 +85,7 @@ def test_edges_that_are_cut_come_back_too():
     means = pretraining_means(model, planted.corpus(tokenizer), count=512)
     whole = Circuit("t", planted.ATTENTION_CIRCUIT, means)
     broken = whole.cutting([edge.ends for edge in whole.edges(model)])
-    losses = list(restored_losses(model, broken, pairs, scale=1.0, draws=range(24)))
+    losses = list(restored_losses(model, broken, pairs, held=Calibration(1.0, 0.0), draws=range(24)))
     # Both edges are there in some draws, one is missing in others; nothing else does the task.
     assert min(losses) < 0.05
     assert max(losses) > 0.5

@@ -1,5 +1,6 @@
 """Pruning: from a model and a task to the smallest circuit that does it."""
 
+from sparsecircuits.prune.complete import Complete, prune_complete
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.prune import PruneJob, PruneResult, prune, prune_many
@@ -8,6 +9,7 @@ from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_
 
 __all__ = [
     "Calibration",
+    "Complete",
     "PruneConfig",
     "PruneJob",
     "PruneResult",
@@ -18,6 +20,7 @@ __all__ = [
     "pair_logits",
     "pretraining_means",
     "prune",
+    "prune_complete",
     "prune_many",
     "score",
 ]

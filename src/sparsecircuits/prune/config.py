@@ -22,6 +22,9 @@ class PruneConfig(Config):
     held_scale: bool = True
     """Whether masks learn and circuits are chosen under the positive scale that suits the full model; no: on
     raw logits, as in the paper."""
+    held_bias: bool = False
+    """Whether a bias between the two candidates is held beside that scale: for what is left of a model that
+    leans to one side (:mod:`~sparsecircuits.prune.complete`)."""
     bias: bool = False
     """Whether a circuit gets a bias between the two candidates beside its scale, as in the paper."""
     repair: bool = True

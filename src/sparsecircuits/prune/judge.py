@@ -21,7 +21,7 @@ from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.prune.restore import drawn_restore, restored_losses
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, score
+from sparsecircuits.tasks.score import Calibration, fit_scale, fit_scale_and_bias, pair_logits, score
 
 #: So many selection pairs are enough for a first look at a circuit, and for estimates.
 CHUNK = 64
@@ -42,7 +42,7 @@ class Judge:
     Attributes:
         nodes: every node of the model.
         allowed: those that a circuit may have.
-        scale: factor on all logits.
+        held: scale of all logits, and the bias that goes with it.
         chosen_on: the pairs on which a circuit must hold the target.
         hard: restorings that have broken some circuit; see :meth:`challenge`.
         spent: how much was run.
@@ -70,10 +70,14 @@ class Judge:
         self.chosen_on: tuple[TokenPairs, ...] = (pairs.selection, pairs.validation)
         self.hard: list[int] = []
         self.budget = 0
-        self.scale = 1.0
+        self.held = Calibration(1.0, 0.0)
         if config.held_scale:
             with self.whole():
-                self.scale = fit_scale(pair_logits(model, pairs.train), pairs.train)
+                logits = pair_logits(model, pairs.train)
+            if config.held_bias:
+                self.held = fit_scale_and_bias(logits, pairs.train)
+            else:
+                self.held = Calibration(fit_scale(logits, pairs.train), 0.0)
 
     @contextmanager
     def whole(self) -> Generator[None]:
@@ -152,7 +156,7 @@ class Judge:
         """How much each allowed node is estimated to lower the loss by being live."""
         self.spent["estimates"] += 1
         some = self.chosen_on[-1].rows(slice(CHUNK))
-        worth = node_worth(self.model, some, nodes, self.means, self.scale)
+        worth = node_worth(self.model, some, nodes, self.means, self.held.scale)
         return (
             worth if self.removed is None else {node: worth[node] for node in worth if node in self.allowed}
         )
@@ -215,7 +219,7 @@ class Judge:
             self.model,
             circuit,
             pairs.rows(slice(RESTORED)),
-            scale=self.scale,
+            held=self.held,
             draws=draws,
             seed=self._seed,
             never=self.removed,
@@ -228,4 +232,4 @@ class Judge:
 
     def _score(self, pairs: TokenPairs) -> float:
         """Loss on ``pairs`` of the model as it now runs."""
-        return score(pair_logits(self.model, pairs), pairs, Calibration(self.scale, 0.0)).loss
+        return score(pair_logits(self.model, pairs), pairs, self.held).loss

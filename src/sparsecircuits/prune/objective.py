@@ -26,6 +26,7 @@ from sparsecircuits.prune.masks import NodeMasks
 from sparsecircuits.prune.restore import adversarial_restore, random_restore, split_by_site
 from sparsecircuits.tasks.loss import answer_log_probabilities, task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.tasks.score import Calibration, left_candidate
 
 
 class Measured(NamedTuple):
@@ -52,7 +53,7 @@ class Objective:
         config: says which objective it is, and how it goes.
         pairs: training pairs to draw from.
         means: site name -> [width] frozen values.
-        scale: factor on the logits.
+        held: scale and bias of the logits.
         pool: [tokens, nodes], from :func:`~.means.pretraining_pool`; for ``faithful``.
         wanted: [rows, 2] log-probabilities of the full model's answers to ``pairs``; for ``faithful``.
         allowed: [nodes] 0 where a node stays frozen whatever its mask; None: none does.
@@ -62,7 +63,7 @@ class Objective:
     config: PruneConfig
     pairs: TokenPairs
     means: Mapping[str, Tensor]
-    scale: float = 1.0
+    held: Calibration = Calibration(1.0, 0.0)
     pool: Tensor | None = None
     wanted: Tensor | None = None
     allowed: Tensor | None = None
@@ -94,12 +95,19 @@ def measure(
         step: from 0 on; says what is restored.
     """
     some = join_pairs([one.pairs.rows(rows) for one, rows in zip(objectives, drawn, strict=True)])
-    scale = _per_row(torch.tensor([one.scale for one in objectives]), some)[:, None]
+    scale = _per_row(torch.tensor([one.held.scale for one in objectives]), some)[:, None]
+    bias = _per_row(torch.tensor([one.held.bias for one in objectives]), some)
+    at = torch.arange(len(bias)), left_candidate(some)
+
+    def held(logits: Tensor) -> Tensor:
+        scaled = scale * logits
+        return scaled.index_put(at, bias, accumulate=True) if bool(bias.any()) else scaled
+
     means = _means(objectives)
     if objectives[0].config.objective == "task":
         with masks.installed(model, means) as count:
             logits = model(some.tokens, some.last)
-        loss = _per_set(task_loss(scale * logits, some), len(objectives))
+        loss = _per_set(task_loss(held(logits), some), len(objectives))
         return Measured(loss, loss.detach(), count, plain=True)
     frozen = _frozen(model, objectives, means, step)
     restored = None
@@ -111,12 +119,12 @@ def measure(
         def loss_at(candidate: Tensor) -> Tensor:
             with masks.installed(model, frozen, candidate, hard=fixed):
                 logits = model(some.tokens, some.last)
-            return _per_set(task_loss(scale * logits, some), len(objectives)).sum()
+            return _per_set(task_loss(held(logits), some), len(objectives)).sum()
 
         start = torch.stack([random_restore(model.config.node_count, o.generator) for o in objectives])
         restored = adversarial_restore(loss_at, start, objectives[0].config.adversary_steps)
     with masks.installed(model, frozen, restored) as count:
-        logits = scale * model(some.tokens, some.last)
+        logits = held(model(some.tokens, some.last))
     task = _per_set(task_loss(logits, some), len(objectives))
     answered = answer_log_probabilities(logits, some)
     wanted = _join_rows([_wanted(one, rows) for one, rows in zip(objectives, drawn, strict=True)])

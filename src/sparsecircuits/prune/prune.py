@@ -48,6 +48,7 @@ from sparsecircuits.tasks.pairs import Task
 from sparsecircuits.tasks.score import (
     Calibration,
     Score,
+    calibrated,
     fit_scale,
     fit_scale_and_bias,
     pair_logits,
@@ -297,7 +298,9 @@ class _Pruner:
         if self.pool is not None:
             with judge.whole():
                 logits = pair_logits(self.model, self.pairs.train)
-            self.wanted = answer_log_probabilities(judge.scale * logits, self.pairs.train)
+            self.wanted = answer_log_probabilities(
+                calibrated(logits, self.pairs.train, judge.held), self.pairs.train
+            )
         if not self.config.repair:
             judge.chosen_on = (self.pairs.selection,)
         found = []
@@ -406,7 +409,7 @@ class _Pruner:
             config=self.config,
             pairs=self.pairs.train,
             means=self.judge.means,
-            scale=self.judge.scale,
+            held=self.judge.held,
             pool=self.pool,
             wanted=self.wanted,
             allowed=allowed,
@@ -424,7 +427,7 @@ class _Pruner:
             self.pairs.train,
             lambda candidate: judge.holds(candidate, target),
             target=target,
-            scale=judge.scale,
+            scale=judge.held.scale,
             config=EdgeConfig(evaluations=self.config.evaluations // 2, seed=self.config.seed),
         )
         simpler = simplify(
@@ -432,7 +435,7 @@ class _Pruner:
             fewer.circuit,
             list(judge.chosen_on),
             target=target,
-            scale=judge.scale,
+            scale=judge.held.scale,
             loss=lambda candidate: judge.worse_loss_of(candidate, target),
             config=SimplifyConfig(evaluations=self.config.evaluations // 2),
         )
@@ -458,7 +461,7 @@ class _Pruner:
         raw, scaled = score(logits, pairs.heldout), score(logits, pairs.heldout, own)
         with judge.whole():
             whole = pair_logits(self.model, pairs.heldout)
-        full = score(whole, pairs.heldout, Calibration(judge.scale, 0.0))
+        full = score(whole, pairs.heldout, judge.held)
         info = {
             "model_sha256": model_hash(self.model),
             "target": self.config.target,
@@ -469,7 +472,7 @@ class _Pruner:
             "accuracy": scaled.accuracy,
             "full_loss": full.loss,
             "full_accuracy": full.accuracy,
-            "full_scale": judge.scale,
+            "full_scale": judge.held.scale,
             "validation_loss": best.validation_loss,
             "nodes": len(circuit),
             "edges": edges,

@@ -50,7 +50,7 @@ def restored_losses(
     circuit: Circuit,
     pairs: TokenPairs,
     *,
-    scale: float,
+    held: Calibration,
     draws: Iterable[int],
     seed: int = 0,
     never: Mapping[str, Tensor] | None = None,
@@ -61,7 +61,7 @@ def restored_losses(
         model: the full model.
         circuit: its nodes stay live; all others, and the edges that it cuts, are absent or come back.
         pairs: prompts.
-        scale: factor on the logits.
+        held: scale and bias of the logits.
         draws: which ones; see :func:`drawn_restore`.
         seed: of the draws.
         never: site name -> [width] boolean, deleted nodes that do not come back.
@@ -75,7 +75,7 @@ def restored_losses(
         live = {name: torch.where((keep == 0) & back[name], 1.0, keep) for name, keep in factors.items()}
         absent = [ends for ends, there in zip(cut, drawn.edges.tolist(), strict=True) if not there]
         with freeze(model, live, circuit.frozen, cut=absent):
-            loss = score(pair_logits(model, pairs), pairs, Calibration(scale, 0.0)).loss
+            loss = score(pair_logits(model, pairs), pairs, held).loss
         yield loss
 
 

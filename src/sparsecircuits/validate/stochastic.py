@@ -18,6 +18,7 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.restore import restored_losses
 from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.tasks.score import Calibration
 
 #: Draws of which nodes come back.
 DRAWS = 64
@@ -71,7 +72,7 @@ def stochastic_ablation(
         model,
         circuit,
         pairs.rows(slice(PAIRS)),
-        scale=full_scale,
+        held=Calibration(full_scale, 0.0),
         draws=range(draws),
         seed=seed,
     )
