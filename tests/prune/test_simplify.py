@@ -13,19 +13,15 @@ import torch
 from sparsecircuits.circuit import Circuit, load_circuit, save_circuit
 from sparsecircuits.errors import CheckpointError, ConfigError, PruneError
 from sparsecircuits.model import Node, SparseGPT
+from sparsecircuits.prune.edits import EDITS, Step, edits, undo, undo_all
 from sparsecircuits.prune.simplify import (
-    EDITS,
     PairLoss,
     Simplified,
     SimplifyConfig,
-    Step,
     absorbed,
     alike_pairs,
-    edits,
     node_values,
     simplify,
-    undo,
-    undo_all,
 )
 from sparsecircuits.tasks.pairs import TokenPairs
 from tests.prune import planted

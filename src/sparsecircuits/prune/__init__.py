@@ -3,7 +3,8 @@
 from sparsecircuits.prune.complete import Complete, prune_complete
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
-from sparsecircuits.prune.prune import PruneJob, PruneResult, prune, prune_many
+from sparsecircuits.prune.prune import PruneJob, prune, prune_many
+from sparsecircuits.prune.search import PruneResult
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_and_bias, pair_logits, score
 

@@ -31,7 +31,7 @@ from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.discretise import bisect_size, ranking
 from sparsecircuits.prune.masks import Mix, all_nodes
 from sparsecircuits.prune.means import pretraining_means
-from sparsecircuits.prune.prune import PruneResult
+from sparsecircuits.prune.search import PruneResult
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.loss import task_loss
 from sparsecircuits.tasks.pairs import Task, TokenPairs

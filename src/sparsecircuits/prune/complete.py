@@ -28,7 +28,8 @@ from sparsecircuits.errors import PruneError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
-from sparsecircuits.prune.prune import PruneResult, prune
+from sparsecircuits.prune.prune import prune
+from sparsecircuits.prune.search import PruneResult
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.pairs import Task
 from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score

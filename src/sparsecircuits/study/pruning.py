@@ -21,7 +21,7 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.errors import CheckpointError, ConfigError, SparseCircuitsError
 from sparsecircuits.model import Node
 from sparsecircuits.prune import PruneConfig, PruneJob, PruneResult, Splits, pretraining_means, prune_many
-from sparsecircuits.prune.simplify import undo_all
+from sparsecircuits.prune.edits import undo_all
 from sparsecircuits.tasks import Task
 from sparsecircuits.tasks.own import is_of, keep_task, version_of
 from sparsecircuits.tasks.score import fit_scale, pair_logits
