@@ -12,6 +12,7 @@ from sparsecircuits.ops import (
     bigram_cross_entropy,
     gelu,
     gelu_abs_topk,
+    mix,
     native,
     rms_norm,
     sink_attention,
@@ -103,6 +104,13 @@ CASES = {
         normal(20),
         normal(3).abs(),
     ),
+    "mix": lambda: (OPS.mix, leaf(2, 3, 20), leaf(20, seed=1), normal(20, seed=2)),
+    "mix of sets": lambda: (OPS.mix, leaf(2, 3, 20), leaf(2, 20, seed=1), normal(2, 20, seed=2)),
+    "mix_backward": lambda: (
+        OPS.mix_backward,
+        *(normal(2, 3, 20, seed=i) for i in range(2)),
+        *(normal(20, seed=i) for i in (2, 3)),
+    ),
     "gelu": lambda: (OPS.gelu, leaf(3, 20)),
     "gelu of a transposed": lambda: (OPS.gelu, normal(20, 3).T.requires_grad_()),
     "gelu_abs_topk": lambda: (OPS.gelu_abs_topk, leaf(3, 20), 5),
@@ -125,7 +133,7 @@ def test_torch_finds_nothing_wrong(case: str):
 
 def everything(x: Tensor, weight: Tensor, norm: Tensor, sink: Tensor, table: Tensor) -> Tensor:
     """Every operation once: x [8 tokens, 8], weight [6, 8], norm [8], sink [2], table [7, 7] to a loss."""
-    x = gelu(rms_norm(x, norm, 1e-5)) + gelu_abs_topk(x, 7)
+    x = gelu(rms_norm(x, norm, 1e-5)) + mix(gelu_abs_topk(x, 7)[None], norm, IDS[:8].float())[0]
     heads = abs_topk(x, 6).view(1, 8, 2, 4).transpose(1, 2)
     x = sink_attention(heads, heads, heads, sink).transpose(1, 2).reshape(8, 8)
     logits = torch.cat([sparse_linear(x, weight, None, PATTERN), x[:, :1]], 1)

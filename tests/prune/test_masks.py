@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.errors import CheckpointError
-from sparsecircuits.model import GPTConfig, Node, SparseGPT
+from sparsecircuits.model import GPTConfig, Node, Prompts, SparseGPT
 from sparsecircuits.prune.masks import Heaviside, NodeMasks, Start, all_nodes
 
 #: All options on, so that nothing of the forward is left out.
@@ -174,32 +174,37 @@ def _plain(model: SparseGPT) -> torch.Tensor:
     return model(TOKENS)
 
 
-def test_each_set_has_its_own_rows():
-    """Left prompts of both sets, then right ones; each set's rows come out as they do alone."""
+def ended(rows: list[int]) -> Prompts:
+    """Prompts of eight tokens: rows of the numbers from 0 to 63, modulo 20."""
+    return Prompts.of((torch.arange(64).view(8, 8) % 20)[rows], torch.full((len(rows),), 7))
+
+
+def test_each_set_has_its_own_masks():
     model, frozen = SparseGPT(CONFIG), means()
-    tokens = torch.arange(64).view(8, 8) % 20  # rows 0, 1 and 4, 5 are the first set's
     starts = [start(0.0, 1.0, seed=0), start(0.0, 1.0, seed=1)]
     both = NodeMasks(CONFIG, starts)
+    parts = [ended([0, 1, 4, 5]), ended([2, 3, 6, 7])]
     with torch.no_grad(), both.installed(model, frozen) as count:
-        together = model(tokens)
-    for which, rows in enumerate(([0, 1, 4, 5], [2, 3, 6, 7])):
+        together = model.answers(Prompts.stacked(parts)).view(2, 4, -1)
+    for which, part in enumerate(parts):
         alone = NodeMasks(CONFIG, [start(0.0, 1.0, seed=which)])
         with torch.no_grad(), alone.installed(model, frozen) as own:
-            assert_close(together[rows], model(tokens[rows]))
+            assert_close(together[which], model.answers(part))
         assert float(own) == float(count[which])
     assert not torch.equal(both.tau[0], both.tau[1])
 
 
 def test_each_set_may_have_its_own_means():
-    model, tokens = SparseGPT(CONFIG), TOKENS.repeat(2, 1)
+    model, prompts = SparseGPT(CONFIG), ended([0, 1])
     first, second = means(), {name: -2 * mean for name, mean in means().items()}
     both = {name: torch.stack([first[name], second[name]]) for name in first}
     nothing = NodeMasks(CONFIG, [start(-0.1), start(-0.1)])
     with torch.no_grad(), nothing.installed(model, both):
-        together = model(tokens)
-    for rows, own in (([0, 2], first), ([1, 3], second)):
+        together = model.answers(Prompts.stacked([prompts, prompts])).view(2, 2, -1)
+    for got, own in zip(together, (first, second), strict=True):
         with torch.no_grad(), masks(bias=-0.1).installed(model, own):
-            assert_close(together[rows], model(tokens[rows]))
+            assert_close(got, model.answers(prompts))
+    assert not torch.allclose(together[0], together[1])
 
 
 def test_what_is_not_allowed_is_frozen_counts_for_nothing_and_does_not_come_back():

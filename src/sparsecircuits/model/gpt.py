@@ -28,8 +28,9 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model.cache import KVCache, LayerCache
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.layers import Linear, RMSNorm, SparseLinear
+from sparsecircuits.model.prompts import Prompts
 from sparsecircuits.model.sites import FINAL_SITE, Activation, Site
-from sparsecircuits.ops import bigram_cross_entropy, sink_attention
+from sparsecircuits.ops import bigram_cross_entropy, end_attention, sink_attention
 from sparsecircuits.ops.choice import sparse_pays
 
 if TYPE_CHECKING:
@@ -62,21 +63,27 @@ class Attention(nn.Module):
         self.resid_delta = _site(config, layer, "attn.resid_delta")
         self.sink_logit = nn.Parameter(torch.zeros(self.heads)) if config.sink else None
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: LayerCache | None = None, prompts: Prompts | None = None, last: bool = False
+    ) -> Tensor:
         q, k, v = self.c_attn(self.act_in(x)).chunk(3, dim=-1)
+        q = prompts.ends(q) if prompts is not None and last else q
         q, k, v = self.q(q), self.k(k), self.v(v)
         if cache is not None:
             k, v = cache.extend(k, v)
+        if prompts is not None:
+            q, k, v = q.flatten(0, 1)[:, None] if last else prompts.spread(q), *map(prompts.spread, (k, v))
         q, k, v = (self._split(part) for part in (q, k, v))
-        y_bhte = sink_attention(q, k, v, self.sink_logit)
-        y = self.y(y_bhte.transpose(1, 2).flatten(2))
+        ends = prompts.position.flatten()[prompts.last.flatten()] if prompts is not None and last else None
+        y_bhte = _attend(q, k, v, self.sink_logit, ends)
+        y = self.y(self._join(y_bhte, prompts, last))
         delta = self.c_proj(y)
         if self._held is not None:
             heads, write = self._held
             ones = torch.ones_like(v[:, heads])
             sink = None if self.sink_logit is None else self.sink_logit[heads]
-            sums_bht = sink_attention(q[:, heads], k[:, heads], ones, sink)[..., 0]
-            delta = delta + sums_bht.transpose(1, 2) @ write
+            sums_bhte = _attend(q[:, heads], k[:, heads], ones, sink, ends)[..., :1]
+            delta = delta + self._join(sums_bhte, prompts, last) @ write
         return self.resid_delta(delta)
 
     @contextmanager
@@ -95,6 +102,18 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """[b t (h e)] to [b h t e]."""
         return x.view(*x.shape[:-1], self.heads, self.d_head).transpose(1, 2)
+
+    def _join(self, x: Tensor, prompts: Prompts | None, last: bool) -> Tensor:
+        """[b h t e] to [b t (h e)], of ``prompts`` each token once."""
+        x = x.transpose(1, 2).flatten(2)
+        if prompts is None:
+            return x
+        return x.view(*prompts.last.shape, -1) if last else prompts.gathered(x)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None, ends: Tensor | None) -> Tensor:
+    """Causal attention; of prompts' ``ends`` [b] alone where they are given."""
+    return sink_attention(q, k, v, sink) if ends is None else end_attention(q, k, v, ends, sink)
 
 
 class MLP(nn.Module):
@@ -127,10 +146,20 @@ class Block(nn.Module):
         self.ln_p2 = RMSNorm(config.d_pos, eps=config.norm_eps) if concat else None
         self.mlp = MLP(config, layer)
 
-    def forward(self, x: Tensor, position: Tensor | None = None, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor | None = None,
+        cache: LayerCache | None = None,
+        prompts: Prompts | None = None,
+        last: bool = False,
+    ) -> Tensor:
+        """Go on from ``x`` [b t d]; or of ``prompts`` [sets kept d], with ``last`` to their last tokens."""
         x = self.resid_in(x)
-        x = x + self.attn(_join(self.ln_1(x), position, self.ln_p1), cache)
-        x = self.resid_mid(x)
+        delta = self.attn(_join(self.ln_1(x), position, self.ln_p1), cache, prompts, last)
+        if prompts is not None and last:
+            x, position = prompts.ends(x), None if position is None else prompts.ends(position)
+        x = self.resid_mid(x + delta)
         return x + self.mlp(_join(self.ln_2(x), position, self.ln_p2))
 
 
@@ -196,6 +225,37 @@ class SparseGPT(nn.Module):
             logits = logits + F.embedding(tokens, self.bigram_table)
         return logits
 
+    def answers(self, prompts: Prompts) -> Tensor:
+        """Logits at the last token of each prompt, as ``self(tokens, at)`` gives them, for less work.
+
+        Hooks see [sets, kept, width]: each distinct beginning of the prompts once, and from the last block's
+        q on (but for its k and v) their last tokens alone. So it is for interventions that treat all
+        positions alike.
+
+        Args:
+            prompts: of at most ``n_ctx`` tokens.
+
+        Returns:
+            [sets * rows of a set, vocab], set by set.
+
+        Raises:
+            ConfigError: more tokens than ``n_ctx``.
+        """
+        self._require_room(prompts.where.shape[1])
+        x = self.transformer["wte"](prompts.tokens)
+        position = None
+        if self.config.positions != "none":
+            position = F.embedding(prompts.position, self.transformer.get_parameter("wpe.weight"))
+            if self.config.positions == "learned":
+                x, position = x + position, None
+        for layer, block in enumerate(self.blocks):
+            x = block(x, position, None, prompts, last=layer == self.config.n_layer - 1)
+        logits = self._unembed(x).flatten(0, 1)
+        if self.bigram_table is not None:
+            ends = prompts.tokens.flatten()[prompts.last.flatten()]
+            logits = logits + F.embedding(ends, self.bigram_table)
+        return logits
+
     def loss(self, tokens: Tensor, target: Tensor) -> Tensor:
         """Mean cross entropy in nats a token, as ``F.cross_entropy(model(tokens), target)`` but faster.
 
@@ -210,8 +270,7 @@ class SparseGPT(nn.Module):
         """The residual stream behind the last block, [batch, pos, d_model]."""
         first = 0 if cache is None else cache.length
         end = first + tokens.shape[1]
-        if end > self.config.n_ctx:
-            raise ConfigError(f"{end} tokens, but the model's n_ctx is {self.config.n_ctx}")
+        self._require_room(end)
         x = self.transformer["wte"](tokens)
         position = None
         if self.config.positions != "none":
@@ -223,6 +282,10 @@ class SparseGPT(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, position, None if cache is None else cache.layers[layer])
         return x
+
+    def _require_room(self, length: int) -> None:
+        if length > self.config.n_ctx:
+            raise ConfigError(f"{length} tokens, but the model's n_ctx is {self.config.n_ctx}")
 
     def _unembed(self, x: Tensor) -> Tensor:
         """Logits without the bigram table's part."""

@@ -5,19 +5,22 @@ The kernels give first derivatives; for second ones, or ``torch.func``, run the 
 """
 
 from sparsecircuits.ops.abs_topk import abs_topk
-from sparsecircuits.ops.attention import sink_attention
+from sparsecircuits.ops.attention import end_attention, sink_attention
 from sparsecircuits.ops.elementwise import gelu, gelu_abs_topk, rms_norm
 from sparsecircuits.ops.linear import Pattern, sparse_linear
 from sparsecircuits.ops.loss import bigram_cross_entropy
+from sparsecircuits.ops.mix import mix
 from sparsecircuits.ops.projection import keep_largest_
 
 __all__ = [
     "Pattern",
     "abs_topk",
     "bigram_cross_entropy",
+    "end_attention",
     "gelu",
     "gelu_abs_topk",
     "keep_largest_",
+    "mix",
     "rms_norm",
     "sink_attention",
     "sparse_linear",

@@ -48,11 +48,32 @@ def attention_weights(q: Tensor, k: Tensor, sink: Tensor | None = None) -> Tenso
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     n_query, n_key = scores.shape[-2:]
     future = torch.ones(n_query, n_key, dtype=torch.bool, device=q.device).triu(1 + n_key - n_query)
-    scores = scores.masked_fill(future, -torch.inf)
+    return _softmax(scores.masked_fill(future, -torch.inf), sink)
+
+
+def _softmax(scores: Tensor, sink: Tensor | None) -> Tensor:
+    """Over the last dimension, the sink's logit in the denominator."""
     if sink is None:
         return scores.softmax(-1)
     column = sink.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
     return torch.cat([column, scores], -1).softmax(-1)[..., 1:]
+
+
+def end_attention(q: Tensor, k: Tensor, v: Tensor, last: Tensor, sink: Tensor | None = None) -> Tensor:
+    """:func:`sink_attention` of one query a row, at a position of its own.
+
+    Args:
+        q: [batch, head, 1, d_head].
+        k, v: [batch, head, pos, d_head].
+        last: [batch] the position of each query: it sees the keys up to there.
+        sink: [head] logits, or None.
+
+    Returns:
+        [batch, head, 1, d_head].
+    """
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    unseen = torch.arange(k.shape[2], device=k.device) > last.view(-1, 1, 1, 1)
+    return _softmax(scores.masked_fill(unseen, -torch.inf), sink) @ v
 
 
 def _regular(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None) -> bool:

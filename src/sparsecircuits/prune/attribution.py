@@ -163,7 +163,7 @@ def _slopes(
     }
     changes = {name: Mix(factor, means[name]) for name, factor in factors.items()}
     with torch.enable_grad(), intervene(model, changes):
-        loss = task_loss(scale * model(pairs.tokens, pairs.last), pairs).mean()
+        loss = task_loss(scale * model.answers(pairs.prompts), pairs).mean()
         return torch.cat(torch.autograd.grad(loss, list(factors.values())))
 
 

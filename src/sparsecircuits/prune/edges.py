@@ -379,5 +379,5 @@ def bisect_edges(trial: Trial, ranked: list[Ends]) -> None:
 
 def _loss(model: SparseGPT, circuit: Circuit, pairs: TokenPairs, scale: float) -> Tensor:
     """Task loss of the model as it now runs, in nats, differentiable."""
-    logits = model(pairs.tokens, pairs.last)
+    logits = model.answers(pairs.prompts)
     return task_loss(calibrated(logits, pairs, Calibration(scale, circuit.bias)), pairs).mean()

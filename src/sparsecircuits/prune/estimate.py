@@ -38,7 +38,7 @@ def node_worth(
         factor.requires_grad_(True)
     changes = {str(site): Mix(factor, means[str(site)]) for site, factor in factors.items()}
     with torch.enable_grad(), intervene(model, changes):
-        logits = model(pairs.tokens, pairs.last)
+        logits = model.answers(pairs.prompts)
         loss = task_loss(scale * logits, pairs).mean()
         slopes = torch.autograd.grad(loss, list(factors.values()))
     return {

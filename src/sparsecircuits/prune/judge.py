@@ -118,7 +118,7 @@ class Judge:
         loss = 0.0
         with circuit.installed(self.model, sealed=True):
             for pairs in self.chosen_on:
-                if self._score(pairs.rows(slice(CHUNK))) > HOPELESS * target:
+                if self._score(pairs.first(CHUNK)) > HOPELESS * target:
                     return False
                 if (loss := self._score(pairs)) > target:
                     return False
@@ -145,7 +145,7 @@ class Judge:
         """As :meth:`worse_loss`, of a circuit that may lack edges; on so many pairs of each set."""
         self.spent["evaluations"] += 1
         with circuit.installed(self.model, sealed=True):
-            plain = max(self._score(pairs.rows(slice(chunk))) for pairs in self.chosen_on)
+            plain = max(self._score(pairs.first(chunk or len(pairs))) for pairs in self.chosen_on)
         if plain > limit:
             return math.inf
         if self.config.objective == "task":
@@ -155,7 +155,7 @@ class Judge:
     def worth(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         """How much each allowed node is estimated to lower the loss by being live."""
         self.spent["estimates"] += 1
-        some = self.chosen_on[-1].rows(slice(CHUNK))
+        some = self.chosen_on[-1].first(CHUNK)
         worth = node_worth(self.model, some, nodes, self.means, self.held.scale)
         return (
             worth if self.removed is None else {node: worth[node] for node in worth if node in self.allowed}
@@ -218,7 +218,7 @@ class Judge:
         return restored_losses(
             self.model,
             circuit,
-            pairs.rows(slice(RESTORED)),
+            pairs.first(RESTORED),
             held=self.held,
             draws=draws,
             seed=self._seed,

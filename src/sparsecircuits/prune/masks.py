@@ -3,8 +3,8 @@
 Forward: the Heaviside step decides whether a node is live or frozen to its mean. Backward: the
 step's derivative is replaced by that of a sigmoid with a temperature.
 
-Several *sets* of masks over one model are learned at once: each set has its own share of a batch, and the
-model runs once for all of them. A batch's rows are all left prompts, set by set, then all right ones.
+Several *sets* of masks over one model are learned at once: each set has prompts of its own, and the model
+runs once for all of them (:class:`~sparsecircuits.model.Prompts`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sparsecircuits.circuit.circuit import require_vector
 from sparsecircuits.model import GPTConfig, Node, SiteName, SparseGPT, intervene
+from sparsecircuits.ops import mix
 
 
 class Heaviside(torch.autograd.Function):
@@ -150,19 +151,14 @@ class NodeMasks(nn.Module):
 class Mix:
     """``mean + keep * (x - mean)``: [rows, pos, width] to the same, differentiable in ``keep``.
 
-    ``keep`` and ``mean`` are [width] for all rows, or [sets, width] for the rows of each set.
+    ``keep`` and ``mean`` are [width], or [sets, width] where the rows are sets.
     """
 
     def __init__(self, keep: Tensor, mean: Tensor) -> None:
         self.keep, self.mean = keep, mean
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.keep.ndim == 1:
-            return torch.lerp(self.mean, x, self.keep)
-        sets, width = self.keep.shape
-        parts = x.reshape(2, sets, -1, width)
-        mean = self.mean if self.mean.ndim == 1 else self.mean[:, None]
-        return torch.lerp(mean, parts, self.keep[:, None]).view(x.shape)
+        return mix(x, self.keep, self.mean)
 
 
 def _groups(sites: list[SiteName], widths: list[int], tied: bool) -> Tensor:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecircuits.model import SparseGPT
+from sparsecircuits.model import Prompts, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.masks import NodeMasks
 from sparsecircuits.prune.restore import adversarial_restore, random_restore, split_by_site
@@ -94,20 +94,21 @@ def measure(
         drawn: for each set, the indices of its pairs; equally many.
         step: from 0 on; says what is restored.
     """
-    some = join_pairs([one.pairs.rows(rows) for one, rows in zip(objectives, drawn, strict=True)])
+    parts = [one.pairs.rows(rows) for one, rows in zip(objectives, drawn, strict=True)]
+    some, prompts = join_pairs(parts), Prompts.stacked([part.prompts for part in parts])
     scale = _per_row(torch.tensor([one.held.scale for one in objectives]), some)[:, None]
     bias = _per_row(torch.tensor([one.held.bias for one in objectives]), some)
     at = torch.arange(len(bias)), left_candidate(some)
 
-    def held(logits: Tensor) -> Tensor:
-        scaled = scale * logits
+    def answers() -> Tensor:
+        logits = model.answers(prompts)
+        scaled = scale * _join_rows(logits.view(len(objectives), -1, logits.shape[-1]))
         return scaled.index_put(at, bias, accumulate=True) if bool(bias.any()) else scaled
 
     means = _means(objectives)
     if objectives[0].config.objective == "task":
         with masks.installed(model, means) as count:
-            logits = model(some.tokens, some.last)
-        loss = _per_set(task_loss(held(logits), some), len(objectives))
+            loss = _per_set(task_loss(answers(), some), len(objectives))
         return Measured(loss, loss.detach(), count, plain=True)
     frozen = _frozen(model, objectives, means, step)
     restored = None
@@ -118,13 +119,12 @@ def measure(
 
         def loss_at(candidate: Tensor) -> Tensor:
             with masks.installed(model, frozen, candidate, hard=fixed):
-                logits = model(some.tokens, some.last)
-            return _per_set(task_loss(held(logits), some), len(objectives)).sum()
+                return _per_set(task_loss(answers(), some), len(objectives)).sum()
 
         start = torch.stack([random_restore(model.config.node_count, o.generator) for o in objectives])
         restored = adversarial_restore(loss_at, start, objectives[0].config.adversary_steps)
     with masks.installed(model, frozen, restored) as count:
-        logits = held(model(some.tokens, some.last))
+        logits = answers()
     task = _per_set(task_loss(logits, some), len(objectives))
     answered = answer_log_probabilities(logits, some)
     wanted = _join_rows([_wanted(one, rows) for one, rows in zip(objectives, drawn, strict=True)])
@@ -181,9 +181,9 @@ def _cut(pairs: TokenPairs, longest: int) -> TokenPairs:
     return dataclasses.replace(pairs, tokens=tokens)
 
 
-def _join_rows(parts: Sequence[Tensor]) -> Tensor:
+def _join_rows(parts: Sequence[Tensor] | Tensor) -> Tensor:
     """[2n, ...] of each set to [2 sets n, ...]: the left halves, then the right ones."""
-    stacked = torch.stack(list(parts))
+    stacked = parts if isinstance(parts, Tensor) else torch.stack(list(parts))
     sets, rows = stacked.shape[:2]
     return stacked.view(sets, 2, rows // 2, *stacked.shape[2:]).transpose(0, 1).flatten(0, 2)
 

@@ -190,7 +190,7 @@ class Pruner:
             return None
         judge.allow(WHITTLING * self.config.evaluations)
         whole = judge.chosen_on
-        judge.chosen_on = tuple(pairs.rows(slice(CHUNK)) for pairs in whole)
+        judge.chosen_on = tuple(pairs.first(CHUNK) for pairs in whole)
         nodes = whittle(judge.allowed, judge.size_of_worth, judge.within_budget, STRICTER * target)
         judge.chosen_on = whole
         return nodes if judge.reaches(nodes, target) else grow(nodes, judge.worth, judge.reaches, target)

@@ -155,7 +155,7 @@ class PairLoss:
         held, worst = Calibration(self.scale, circuit.bias), 0.0
         with circuit.installed(self.model, sealed=True):
             for pairs in self.sets:
-                few = pairs.rows(slice(CHUNK))
+                few = pairs.first(CHUNK)
                 first = score(pair_logits(self.model, few), few, held).loss
                 if first > HOPELESS * self.target or len(few) == len(pairs):
                     worst = max(worst, first)
@@ -234,7 +234,7 @@ class _Work:
         return self.attempt("drop", self.circuit.without(nodes))
 
     def _rises(self) -> Rises:
-        return estimate_rises(self.model, self.circuit, self.sets[-1].rows(slice(CHUNK)), scale=self.scale)
+        return estimate_rises(self.model, self.circuit, self.sets[-1].first(CHUNK), scale=self.scale)
 
     def constant(self) -> None:
         """Queries and keys first, then the rest; those first that vary least."""
@@ -284,7 +284,7 @@ def node_values(
     chosen = sorted(circuit.nodes if nodes is None else nodes)
     found: dict[Node, list[Tensor]] = {node: [] for node in chosen}
     for pairs in sets:
-        some = pairs.rows(slice(CHUNK))
+        some = pairs.first(CHUNK)
         with circuit.installed(model), record(model, {str(node.at) for node in chosen}) as cache:
             model(some.tokens, some.last)
         real = torch.arange(some.tokens.shape[1], device=some.last.device) <= some.last[:, None]

@@ -25,6 +25,7 @@ split's surroundings allow. Pairs are a pure function of (task, split, count, se
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ from torch import Tensor
 from sparsecircuits.data.idioms.names import SPLITS, Split
 from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import Place, Problem, TaskError, TaskFileError, near_misses
+from sparsecircuits.model import Prompts
 from sparsecircuits.tasks.fitting import Misfit, Resolved, evened, resolve
 
 Form = Literal["contrast", "one_against_all"]
@@ -136,6 +138,23 @@ class TokenPairs:
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    @functools.cached_property
+    def prompts(self) -> Prompts:
+        """Both sides as :class:`~sparsecircuits.model.Prompts`, row by row."""
+        return Prompts.of(self.tokens, self.last)
+
+    def first(self, count: int) -> TokenPairs:
+        """The first ``count`` pairs, or all; found once."""
+        if count >= len(self):
+            return self
+        if count not in self._firsts:
+            self._firsts[count] = self.rows(slice(count))
+        return self._firsts[count]
+
+    @functools.cached_property
+    def _firsts(self) -> dict[int, TokenPairs]:
+        return {}
 
     def rows(self, index: slice | Sequence[int] | Tensor) -> TokenPairs:
         """The pairs at ``index`` (of pairs, not of rows), both sides of each, in that order."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecircuits.model import SparseGPT
+from sparsecircuits.model import Prompts, SparseGPT
 from sparsecircuits.tasks.loss import correct, task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
 
@@ -33,16 +33,15 @@ class Calibration(NamedTuple):
 
 
 @torch.no_grad()
-def pair_logits(model: SparseGPT, pairs: TokenPairs, rows: int = 256) -> Tensor:
-    """Logits [2 pairs, vocab] at the last token of every prompt.
+def pair_logits(model: SparseGPT, pairs: TokenPairs, rows: int = 512) -> Tensor:
+    """Logits [2 pairs, vocab] at the last token of every prompt (:meth:`SparseGPT.answers`).
 
-    Prompts of about equal length run together, so that little is spent on padding.
+    Where there are more than ``rows`` prompts, those of about equal length run together.
     """
+    if len(pairs.last) <= rows:
+        return model.answers(pairs.prompts)
     order = pairs.last.argsort(stable=True)
-    logits = [
-        model(pairs.tokens[some, : pairs.last[some].max() + 1], pairs.last[some])
-        for some in order.split(rows)
-    ]
+    logits = [model.answers(Prompts.of(pairs.tokens[some], pairs.last[some])) for some in order.split(rows)]
     return torch.cat(logits)[order.argsort()]
 
 

@@ -5,6 +5,7 @@
 #include "gelu.h"
 #include "linear.h"
 #include "loss.h"
+#include "mix.h"
 #include "norm.h"
 #include "outer.h"
 #include "projection.h"
@@ -34,5 +35,6 @@ extern const Kernels KERNELS = {
     abs_topk_rows, abs_topk_rows16, abs_topk_grad, abs_topk_grad16, keep_largest,
     count_nonzero, find_nonzero, gather_values,
     sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy, cross_entropy_grad,
-    rms_norm, rms_norm_grad, gelu, gelu_grad, gelu_topk, gelu_topk_grad, outer_sum, add_rows,
+    rms_norm, rms_norm_grad, gelu, gelu_grad, gelu_topk, gelu_topk_grad, outer_sum, mix, mix_grad,
+    add_rows,
 };

@@ -40,6 +40,9 @@ struct Kernels {
     void (*gelu_topk)(const float*, float*, uint16_t*, long, int, int, int);
     void (*gelu_topk_grad)(const float*, const uint16_t*, const float*, float*, long, int, int);
     void (*outer_sum)(const float*, const float*, float*, long, int, int, int);
+    void (*mix)(const float*, const float*, const float*, float*, long, long, int, int, int);
+    void (*mix_grad)(const float*, const float*, const float*, const float*, float*, float*, long, long, int, int,
+                     int);
     void (*add_rows)(const float*, const int64_t*, float*, long, int, int);
 };
 

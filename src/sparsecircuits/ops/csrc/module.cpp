@@ -161,6 +161,15 @@ NB_MODULE(_native, m) {
     m.def("outer_sum", [](Address dy, Address x, Address dw, long tokens, int m, int n, int threads) {
         use->outer_sum(at<float>(dy), at<float>(x), at<float>(dw), tokens, m, n, threads);
     }, Free());
+    m.def("mix", [](Address x, Address keep, Address mean, Address y, long sets, long rows, int n, int own,
+                    int threads) {
+        use->mix(at<float>(x), at<float>(keep), at<float>(mean), at<float>(y), sets, rows, n, own, threads);
+    }, Free());
+    m.def("mix_grad", [](Address grad, Address x, Address keep, Address mean, Address dx, Address dkeep, long sets,
+                         long rows, int n, int own, int threads) {
+        use->mix_grad(at<float>(grad), at<float>(x), at<float>(keep), at<float>(mean), at<float>(dx),
+                      at<float>(dkeep), sets, rows, n, own, threads);
+    }, Free());
     m.def("add_rows", [](Address from, Address token, Address out, long rows, int vocab, int threads) {
         use->add_rows(at<float>(from), at<int64_t>(token), at<float>(out), rows, vocab, threads);
     }, Free());
