@@ -90,9 +90,10 @@ class Judge:
 
     def installed(self, nodes: frozenset[Node]) -> AbstractContextManager[None]:
         """Run the model as the circuit of these nodes."""
-        return self._circuit(nodes).installed(self.model, sealed=True)
+        return self.circuit(nodes).installed(self.model, sealed=True)
 
-    def _circuit(self, nodes: frozenset[Node]) -> Circuit:
+    def circuit(self, nodes: frozenset[Node]) -> Circuit:
+        """These nodes, all others at their means."""
         return Circuit(self.task, nodes, self.means)
 
     def whole_loss(self, pairs: TokenPairs) -> float:
@@ -110,7 +111,7 @@ class Judge:
 
         Given up as soon as one set of them, or the first few of it, settles the question.
         """
-        return self.holds(self._circuit(nodes), target)
+        return self.holds(self.circuit(nodes), target)
 
     def holds(self, circuit: Circuit, target: float) -> bool:
         """As :meth:`reaches`, of a circuit that may lack edges."""
@@ -139,7 +140,7 @@ class Judge:
 
     def worse_loss(self, nodes: frozenset[Node], limit: float = math.inf) -> float:
         """Of the plain loss and that with nodes restored the larger; infinite where it is above ``limit``."""
-        return self.worse_loss_of(self._circuit(nodes), limit, chunk=CHUNK)
+        return self.worse_loss_of(self.circuit(nodes), limit, chunk=CHUNK)
 
     def worse_loss_of(self, circuit: Circuit, limit: float = math.inf, chunk: int | None = None) -> float:
         """As :meth:`worse_loss`, of a circuit that may lack edges; on so many pairs of each set."""
@@ -165,22 +166,34 @@ class Judge:
         """How much each node matters, for better or worse: where copies saturate, slopes have either sign."""
         return {node: abs(worth) for node, worth in self.worth(nodes).items()}
 
-    def challenge(self, nodes: frozenset[Node], target: float) -> bool:
+    def challenge(self, circuit: Circuit, target: float, *, besides: Circuit | None = None) -> bool:
         """Try many more restorings on a circuit; those that break it are asked of every circuit from now on.
+
+        Args:
+            circuit: one that holds the target.
+            target: in nats.
+            besides: restorings that break this one too do not count.
 
         Returns:
             Whether there are any.
         """
         first = self.config.draws
         draws = [draw for draw in range(first, first + CHALLENGES) if draw not in self.hard]
+        broken = self._broken(circuit, draws, target)
+        if besides is not None:
+            anyway = self._broken(besides, sorted(broken), target)
+            broken = {draw: loss for draw, loss in broken.items() if draw not in anyway}
+        self.hard += sorted(broken, key=lambda draw: -broken[draw])[:HARDEST]
+        return bool(broken)
+
+    def _broken(self, circuit: Circuit, draws: Sequence[int], target: float) -> dict[int, float]:
+        """The loss in those of ``draws`` that break a circuit."""
         broken: dict[int, float] = {}
-        circuit = self._circuit(nodes)
         for pairs in self.chosen_on:
             for draw, loss in zip(draws, self._restored(circuit, pairs, draws), strict=True):
                 if loss > WORST * target:
                     broken[draw] = max(loss, broken.get(draw, 0.0))
-        self.hard += sorted(broken, key=lambda draw: -broken[draw])[:HARDEST]
-        return bool(broken)
+        return broken
 
     def worth_when_hard(self, nodes: frozenset[Node]) -> Mapping[Node, float]:
         """As :meth:`worth`, in the mean over the restorings that have broken a circuit."""

@@ -39,8 +39,8 @@ GENTLER = 4
 GROWN, GROWN_ANYWAY = 2, 16
 #: ... and then all nodes, less those that can go, with so many times the clean-up's evaluations.
 WHITTLING = 3
-#: A circuit that other restorings break is mended so often.
-ROUNDS = 4
+#: A circuit that other restorings break is mended so often; one that lacks edges is made anew so often.
+ROUNDS, EDGE_ROUNDS = 4, 2
 #: More nodes than this are whittled down before they are cleaned up.
 MANY = 24
 #: Whittling goes by few pairs, so the target is so many times as large there.
@@ -155,7 +155,7 @@ class Pruner:
         if self.pool is not None:
             nodes = exchange(nodes, judge.worth, judge.worse_loss)
             for _ in range(ROUNDS):
-                if not judge.challenge(nodes, target):
+                if not judge.challenge(judge.circuit(nodes), target):
                     break
                 held = grow(
                     nodes, judge.worth_when_hard, judge.reaches, target, GROWN * len(nodes) + GROWN_ANYWAY
@@ -233,7 +233,19 @@ class Pruner:
         return MaskJob(objective, penalty, steps, give_up_at)
 
     def _simplified(self, circuit: Circuit) -> Circuit:
-        """Without the edges that it does not need, then edited as the authors did by hand."""
+        """Without the edges that it does not need, then edited as the authors did by hand.
+
+        ``faithful``: made anew where other restorings, of edges too, break it.
+        """
+        simpler = self._simplified_once(circuit)
+        if self.pool is not None:
+            for _ in range(EDGE_ROUNDS):
+                if not self.judge.challenge(simpler, self.config.target, besides=circuit):
+                    break
+                simpler = self._simplified_once(circuit)
+        return simpler
+
+    def _simplified_once(self, circuit: Circuit) -> Circuit:
         judge, target = self.judge, self.config.target
         fewer = remove_edges(
             self.model,
@@ -262,7 +274,7 @@ class Pruner:
 
     def _result(self, best: _Candidate, *, met: bool) -> PruneResult:
         judge, pairs = self.judge, self.pairs
-        circuit = Circuit(judge.task, best.nodes, judge.means)
+        circuit = judge.circuit(best.nodes)
         if self.config.edges and met:
             circuit = self._simplified(circuit)
         edges = circuit.edge_count(self.model)
