@@ -37,6 +37,19 @@ def test_rate_and_time_left() -> None:
     assert bar.note() == "loss 2.500  2,000 tokens/s  0:20 left"
 
 
+def test_a_remark_stands_for_the_time_left_until_the_next_update() -> None:
+    clock = Clock()
+    bar = make_bar(clock)
+    bar.update(0)
+    clock.now += 5
+    bar.update(99, loss=0.1, remark="choosing: 12 nodes")
+    assert bar.note() == "loss 0.100  choosing: 12 nodes  0:05 so far"
+    bar.update(99)
+    assert "left" in bar.note()
+    bar.update(100, remark="choosing")
+    assert bar.note() == "loss 0.100  0:05 in all"
+
+
 def test_what_a_resumed_run_had_done_does_not_count() -> None:
     clock = Clock()
     bar = make_bar(clock)

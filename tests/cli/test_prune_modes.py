@@ -126,3 +126,29 @@ def test_mistakes(call, folder: Path, words: tuple[str, ...], message: str) -> N
     done = call("prune", folder, NAME, *words)
     assert done.code == 2
     assert message in done.err
+
+
+def test_complete(call, folder: Path) -> None:
+    words = ("prune", folder, NAME, "--complete", *QUICK)
+    row = call(*words, "--json").json["tasks"][0]
+    assert (row["name"], row["state"], row["nodes"], row["edges"]) == (NAME, "complete", 3, 2)
+    assert [one["nodes"] for one in row["circuits"]] == [3]
+    assert 0.4 <= row["accuracy"] <= 0.6
+    assert 0.4 <= row["refitted_accuracy"] <= 0.6
+    for name in ("1", "union"):
+        assert len(load_circuit(folder / "complete" / NAME / name)) == 3
+    file = folder / "complete" / NAME / "result.json"
+    written = file.stat().st_mtime_ns
+    out = call(*words).out
+    assert "complete" in out
+    assert str(folder / "complete") in out
+    assert file.stat().st_mtime_ns == written, "nothing is pruned again"
+    call(*words, "--seed", "1")
+    assert file.stat().st_mtime_ns != written
+
+
+def test_complete_goes_with_no_other_mode() -> None:
+    from sparsecircuits.cli.prune import Options
+
+    with pytest.raises(ConfigError, match="--sweep and --complete"):
+        Options(run="x", sweep=(0.1,), complete=True)

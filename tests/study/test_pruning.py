@@ -39,7 +39,7 @@ def pruned_once(unpruned: Run, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """The run with its circuit, and the steps that a watcher heard of."""
     run = Run.open(shutil.copytree(unpruned.folder, tmp_path_factory.mktemp("pruned") / "run"))
     steps: list[int] = []
-    RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss: steps.append(done))
+    RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss, nodes: steps.append(done))
     return run, steps
 
 
@@ -67,7 +67,7 @@ def test_an_equal_one_is_loaded(pruned: Run) -> None:
 def test_pruning_again_gives_the_same(pruned: Run, pruned_once: tuple[Run, list[int]]) -> None:
     pruner = RunPruner(pruned, SETTINGS)
     before = pruner.load(STRING_CLOSING).circuit
-    pruner.prune(STRING_CLOSING, lambda done, loss: None)
+    pruner.prune(STRING_CLOSING, lambda done, loss, nodes: None)
     again = pruner.load(STRING_CLOSING).circuit
     assert before is not None
     assert again is not None
@@ -128,5 +128,5 @@ def test_a_model_that_cannot_leaves_nothing(unpruned: Run, tmp_path: Path) -> No
     run = Run.open(shutil.copytree(unpruned.folder, tmp_path / "run"))
     run.finish(planted.refusing_model(run.tokenizer()), run.result() or {})
     with pytest.raises(PruneError, match="the full model's own loss is 0.693"):
-        RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss: None)
+        RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss, nodes: None)
     assert not run.circuits.exists()

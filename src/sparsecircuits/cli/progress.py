@@ -36,20 +36,24 @@ class Bar:
         self.done = 0
         self.tokens = 0
         self.loss: float | None = None
+        self.remark: str | None = None
         self._show = show
         self._clock = clock
         self._began = clock()
         self._first: tuple[float, int, int] | None = None
 
-    def update(self, done: int, *, loss: float | None = None, tokens: int | None = None) -> None:
+    def update(
+        self, done: int, *, loss: float | None = None, tokens: int | None = None, remark: str | None = None
+    ) -> None:
         """Say how far the job is.
 
         Args:
             done: units finished so far, of the total (not the increase).
             loss: the latest loss, nats per token; the one before stays if None.
             tokens: tokens seen so far (not the increase).
+            remark: stands for the time left where nobody can know it, with the time so far.
         """
-        self.done = done
+        self.done, self.remark = done, remark
         self.loss = self.loss if loss is None else loss
         self.tokens = self.tokens if tokens is None else tokens
         if self._first is None:
@@ -95,6 +99,8 @@ class Bar:
             parts.append(f"{self.tokens_per_second:,.0f} tokens/s")
         if self.finished:
             parts.append(f"{clock_time(self.seconds)} in all")
+        elif self.remark is not None:
+            parts += [self.remark, f"{clock_time(self.seconds)} so far"]
         elif self.seconds_left is not None:
             parts.append(f"{clock_time(self.seconds_left)} left")
         return "  ".join(parts)

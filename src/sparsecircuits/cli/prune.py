@@ -2,8 +2,8 @@
 
 For each task, a built-in one or a user's file: load the circuit that is there already if it is of this model,
 these settings and this very task; else measure whether the model does the task at all, prune, test necessity,
-save. At the end, the table and the page of everything in ``RUN/circuits``. With ``--tune``, ``--sweep`` or
-``--seeds`` there are many prunings of each task instead of one: :mod:`sparsecircuits.cli.prune_modes`.
+save. At the end, the table and the page of everything in ``RUN/circuits``. With ``--tune``, ``--sweep``,
+``--seeds`` or ``--complete`` there are many prunings of each task: :mod:`sparsecircuits.cli.prune_modes`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Options(Config):
 
     --tune tries several settings and keeps the smallest circuit, in RUN/circuits too. --sweep draws circuit
     size against target loss, in RUN/sweeps. --seeds asks what other seeds, and with --bootstraps other data,
-    agree on; that core is a circuit in RUN/consensus. All three go on where they were interrupted.
+    agree on; that core is a circuit in RUN/consensus. --complete, where the model still does a task without
+    the circuit, prunes again without it, until what is left is at chance; these circuits, and the one of all
+    their nodes, lie in RUN/complete. All four go on where they were interrupted.
 
     Examples: sparsecircuits prune demo/sparse single_double_quote bracket_counting
 
@@ -54,6 +56,8 @@ class Options(Config):
     sparsecircuits prune demo/sparse single_double_quote --sweep 0.05 0.1 0.15 0.3 0.6
 
     sparsecircuits prune demo/sparse single_double_quote --seeds 10 --bootstraps 5
+
+    sparsecircuits prune demo/sparse single_double_quote --complete
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -77,12 +81,18 @@ class Options(Config):
     """So many seeds, from --seed on, to prune each task with."""
     bootstraps: int = 0
     """--seeds: so many prunings more, on training pairs drawn again with replacement."""
+    complete: bool = False
+    """Find every way in which the model does the task: disjoint circuits, until the rest is at chance."""
     batch: int = 4
     """--tune, --sweep, --seeds: prunings side by side."""
     config: OmitArgPrefixes[PruneConfig] = PruneConfig()
 
     def validate(self) -> None:
-        modes = [name for name in ("tune", "sweep", "seeds") if getattr(self, name) not in (None, ())]
+        modes = [
+            name
+            for name in ("tune", "sweep", "seeds", "complete")
+            if getattr(self, name) not in (None, (), False)
+        ]
         if len(modes) > 1:
             raise ConfigError(f"--{' and --'.join(modes)}: give one of them")
         if self.bootstraps and self.seeds is None:
@@ -104,6 +114,8 @@ def run(options: Options) -> int:
         return prune_modes.sweep_tasks(run, tasks, options)
     if options.seeds is not None:
         return prune_modes.agree_on_tasks(run, tasks, options)
+    if options.complete:
+        return prune_modes.complete_tasks(run, tasks, options)
     with Progress() as progress:
         if options.tune is None:
             rows = prune_tasks(run, tasks, options.config, progress.add)
@@ -181,9 +193,14 @@ def _row(pruner: RunPruner, task: Task, bar: Bar) -> dict[str, Any]:
             return no_circuit(score)
         last = (bar.total or 1) - 1
         try:
-            circuit = pruner.prune(task, lambda steps, loss: bar.update(min(steps, last), loss=loss))
+            circuit = pruner.prune(task, lambda *told: _tell(bar, last, *told))
         except PruneError as error:
             return no_circuit(score, str(error))
         note = note if why else None
     bar.update(bar.total or 1, loss=circuit.info["loss"])
     return circuit_row(circuit, note)
+
+
+def _tell(bar: Bar, last: int, steps: int, loss: float, nodes: int | None) -> None:
+    """Where a pruning is: mask steps are counted; how many circuits will be tried, nobody knows."""
+    bar.update(min(steps, last), loss=loss, remark=None if nodes is None else f"choosing: {nodes:,} nodes")

@@ -1,4 +1,4 @@
-"""``sparsecircuits prune`` with many prunings of each task: ``--tune``, ``--sweep``, ``--seeds``."""
+"""``sparsecircuits prune`` with many prunings of each task: --tune, --sweep, --seeds, --complete."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ CORE_COLUMNS = (
     Column("core_loss", "core loss", ".3f"),
     Column("mean_loss", "circuits' loss", ".3f"),
     Column("passed", "stable"),
+    Column("note", "note"),
+)
+COMPLETE_COLUMNS = (
+    Column("name", "task"),
+    Column("sizes", "circuits: nodes"),
+    Column("nodes", "all nodes", ",d"),
+    Column("edges", "edges", ",d"),
+    Column("accuracy", "without them", ".1%"),
+    Column("refitted_accuracy", "refitted", ".1%"),
+    Column("state", ""),
     Column("note", "note"),
 )
 #: The figures of T20.
@@ -160,6 +170,43 @@ def agree_on_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
         for row in rows:
             if row["folder"]:
                 print(f"core: {row['folder']}")
+    return 0 if any(row["nodes"] is not None for row in rows) else 1
+
+
+def complete_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
+    """Find disjoint circuits of every task until what is left is at chance; 1 if there is none at all."""
+    from sparsecircuits.study.complete import find_complete
+    from sparsecircuits.study.pruning import RunPruner
+
+    pruner = RunPruner(run, options.config)
+    rows: list[dict[str, Any]] = []
+    with Progress() as progress:
+        for task in tasks:
+            bar = progress.add(f"complete {task.name}")
+            bar.update(0)
+
+            def heard(number: int, stage: str, done: int, of: int, loss: float, bar: Bar = bar) -> None:
+                what = f"{done:,} nodes" if stage == "nodes" else f"mask step {done}"
+                bar.update(number, loss=loss, remark=f"circuit {number + 1}: {what}")
+
+            try:
+                found = find_complete(pruner, task, heard)
+            except PruneError as error:
+                figures = dict.fromkeys(("nodes", "edges", "accuracy", "refitted_accuracy", "folder"))
+                rows.append(
+                    {"name": task.name, "circuits": [], **figures, "state": "none", "note": str(error)}
+                )
+                continue
+            bar.update(len(found["circuits"]), remark="done")
+            state = "complete" if found["complete"] else "more is left"
+            told = {key: value for key, value in found.items() if key not in ("key", "task", "why")}
+            rows.append({"name": task.name, **told, "state": state, "note": found["why"]})
+    if options.json:
+        print_json({"run": str(run.folder), "tasks": rows})
+    else:
+        sized = [{**row, "sizes": " + ".join(str(one["nodes"]) for one in row["circuits"])} for row in rows]
+        print_table(sized, with_notes(COMPLETE_COLUMNS, sized))
+        print(f"circuits: {run.folder / 'complete'}")
     return 0 if any(row["nodes"] is not None for row in rows) else 1
 
 

@@ -255,7 +255,9 @@ def _prune(folder: Path, model: str, task: str, config: PruneConfig, report: Rep
     entry_file = pruner.run.circuits / task / "page.json"
     if circuit is None or not entry_file.is_file():
         try:
-            circuit = circuit or pruner.prune(get_task(task), lambda steps, loss: report(steps, loss, None))
+            circuit = circuit or pruner.prune(
+                get_task(task), lambda steps, loss, _nodes: report(steps, loss, None)
+            )
         except PruneError:
             return None
         entry = circuit_entry(pruner.model, pruner.tokenizer, circuit, get_task(task), model_name=model)

@@ -28,8 +28,8 @@ from sparsecircuits.tasks.score import fit_scale, pair_logits
 from sparsecircuits.train import Run
 from sparsecircuits.validate import necessity, output_match, stochastic_ablation, sufficiency
 
-#: ``watch(mask steps done, loss)``.
-Watch = Callable[[int, float], None]
+#: ``watch(mask steps done, loss, nodes)``: nodes of the circuit that was tried last, None while masks are learned.
+Watch = Callable[[int, float, int | None], None]
 #: ``watch(job, stage, done, of, loss)``: of several prunings which, and how far it is.
 WatchMany = Callable[[int, str, int, int, float], None]
 #: Where a circuit's ``info`` says that it is the best of several prunings, and of which.
@@ -91,7 +91,8 @@ class RunPruner:
         def count(job: int, stage: str, done: int, of: int, loss: float) -> None:
             nonlocal steps
             steps += stage == "masks"
-            watch(min(steps, planned), loss)  # a second mask run is not planned for
+            # A second mask run is not planned for.
+            watch(min(steps, planned), loss, done if stage == "nodes" else None)
 
         (found,) = self.search([PruneJob(task, self.config)], count)
         if not isinstance(found, PruneResult):
