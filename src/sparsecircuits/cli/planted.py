@@ -15,7 +15,7 @@ from sparsecircuits.errors import ConfigError
 if TYPE_CHECKING:
     from sparsecircuits.validate.planted import Part, PlantedModel, TruthCheck
 
-PrunerName = Literal["task", "faithful", "attribution", "integrated", "magnitude", "random"]
+PrunerName = Literal["task", "faithful", "paper", "attribution", "integrated", "magnitude", "random"]
 
 PROGRAM_COLUMNS = (
     Column("name", "program"),
@@ -62,7 +62,7 @@ class Options(Config):
     program: Annotated[Positional[str | None], arg(metavar="PROGRAM")] = None
     """The program to show, or to score alone."""
     pruner: tuple[PrunerName, ...] = ("task",)
-    """Pruners to score: learned masks (task, faithful), or a baseline that bisects a ranking."""
+    """Pruners to score: learned masks (task, faithful, paper), or a baseline that bisects a ranking."""
     quick: bool = False
     """One seed instead of eight: 15 models, half a minute to a minute for task."""
     seeds: int | None = None

@@ -30,9 +30,9 @@ def find_complete(pruner: RunPruner, task: Task, watch: Watch | None = None) -> 
         watch: called with (circuit, stage, done, of, loss).
 
     Returns:
-        ``task``, ``circuits`` (each with nodes, edges, loss, target and what is left without it and those before
-        it), ``nodes`` and ``edges`` of the union, ``complete``, ``accuracy`` and ``refitted_accuracy`` of what is
-        left at last, ``why``, ``folder``.
+        ``task``, ``circuits`` (each with nodes, edges, loss, target and what is left without it and those
+        before it), ``nodes`` and ``edges`` of the union, ``complete``, ``accuracy`` and
+        ``refitted_accuracy`` of what is left at last, ``why``, ``folder``.
 
     Raises:
         TaskError: the task does not fit the tokenizer.

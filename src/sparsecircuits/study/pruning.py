@@ -28,7 +28,7 @@ from sparsecircuits.tasks.score import fit_scale, pair_logits
 from sparsecircuits.train import Run
 from sparsecircuits.validate import necessity, output_match, stochastic_ablation, sufficiency
 
-#: ``watch(mask steps done, loss, nodes)``: nodes of the circuit that was tried last, None while masks are learned.
+#: ``watch(mask steps done, loss, nodes)``: nodes of the latest circuit that holds; None while masks learn.
 Watch = Callable[[int, float, int | None], None]
 #: ``watch(job, stage, done, of, loss)``: of several prunings which, and how far it is.
 WatchMany = Callable[[int, str, int, int, float], None]

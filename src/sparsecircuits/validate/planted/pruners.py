@@ -34,8 +34,18 @@ def by_importance(importance: Importance, planted: PlantedModel, config: PruneCo
     ).circuit
 
 
+#: The authors' pruning (§A.5) on as many pairs.
+PAPER = PruneConfig.paper().replace(
+    train_pairs=SETTINGS.train_pairs,
+    selection_pairs=SETTINGS.selection_pairs,
+    validation_pairs=SETTINGS.validation_pairs,
+    heldout_pairs=SETTINGS.heldout_pairs,
+    mean_tokens=SETTINGS.mean_tokens,
+)
+
 PRUNERS: dict[str, Callable[[PlantedModel], Circuit]] = {
     "task": by_masks,
     "faithful": functools.partial(by_masks, config=SETTINGS.replace(objective="faithful")),
+    "paper": functools.partial(by_masks, config=PAPER),
     **{importance: functools.partial(by_importance, importance) for importance in IMPORTANCES},
 }
