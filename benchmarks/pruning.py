@@ -448,7 +448,7 @@ def tables(result: dict[str, Any]) -> str:
         f"Nodes / edges before single edges were cut → after. Validation losses: {losses}.",
         sizes_table(result["prunings"]),
         "## The price of faithfulness",
-        "The sparse model, before single edges were cut; necessity after. Sizes are geometric means over tasks.",
+        "The sparse model, before single edges were cut; necessity after. Sizes: geometric means over tasks.",
         price_table(result["price"]),
         "## Complete circuits",
         complete_table(result["complete"]),

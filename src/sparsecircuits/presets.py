@@ -126,15 +126,17 @@ def demo_plan(seed: int = 0) -> DemoPlan:
     """What ``sparsecircuits demo`` does; one seed for models, batches, pairs and masks.
 
     The corpus stays the same, so that losses of several seeds can be compared. Circuits are searched
-    and measured on prompts of up to 32 tokens, half of the context, and chosen on half as many pairs as
-    otherwise, so that it takes minutes.
+    and measured on prompts of up to 32 tokens, half of the context, chosen on half as many pairs as
+    otherwise, and by what they do alone (objective ``task``, the paper's), so that it takes minutes.
     """
     sparse, dense = demo(), demo_dense()
     return DemoPlan(
         data=sparse.data,
         sparse=sparse.run.replace(train=sparse.train.replace(seed=seed)),
         dense=dense.run.replace(train=dense.train.replace(seed=seed)),
-        prune=PruneConfig(seed=seed, max_tokens=32, selection_pairs=128, validation_pairs=128),
+        prune=PruneConfig(
+            objective="task", seed=seed, max_tokens=32, selection_pairs=128, validation_pairs=128
+        ),
         tasks=DEMO_TASKS,
         eval_pairs=256,
     )

@@ -49,7 +49,7 @@ def test_every_combination_is_a_job() -> None:
         "runs/a",
         "for_while",
         "task",
-        PruneConfig(),
+        PruneConfig(objective="task"),
     )
     assert last.config == PruneConfig.paper().replace(target=0.3, seed=2)
     assert first.name.startswith("a-for_while-task-t0_15-s0-")
@@ -68,10 +68,10 @@ def test_a_name_tells_settings_and_folders_apart() -> None:
 
 def test_settings_of_a_method() -> None:
     config = PruneConfig(steps=7, objective="faithful")
-    assert config_for("task", config) == config_for("random", config) == PruneConfig(steps=7)
-    assert config_for("faithful", PruneConfig()).objective == "faithful"
+    assert config_for("task", config) == config_for("random", config) == config.replace(objective="task")
+    assert config_for("faithful", config.replace(objective="task")) == config
     # What was changed goes over the paper's; its own 500 steps and single penalty stay otherwise.
-    assert config_for("paper", config) == PruneConfig.paper().replace(steps=7)
+    assert config_for("paper", config.replace(objective="task")) == PruneConfig.paper().replace(steps=7)
     assert config_for("paper", PruneConfig()) == PruneConfig.paper()
 
 

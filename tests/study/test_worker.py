@@ -107,7 +107,7 @@ def test_every_method_is_a_job(run: Run, study: Study, method: Method) -> None:
 
 def test_one_failure_stops_no_other(run: Run, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is not there; a fault of ours; and a job that is fine."""
-    study.add([*jobs(run), *plan([str(run.folder / "nowhere")], ["for_while"])])
+    study.add([*jobs(run), *plan([str(run.folder / "nowhere")], ["for_while"], methods=["task"])])
     study.add(jobs(run, methods=("random",)))
 
     def broken(*_: object, **__: object) -> None:

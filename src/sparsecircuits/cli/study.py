@@ -73,7 +73,7 @@ class Options(Config):
     seed: UseAppendAction[tuple[int, ...]] = ()
     """A seed of pairs and masks; 0 if none is given."""
     method: Annotated[UseAppendAction[tuple[MethodName, ...]], arg(aliases=("--objective",))] = ()
-    """Learned masks (task, faithful, paper), or a ranking that is bisected; task if none is given."""
+    """Learned masks (task, faithful, paper), or a ranking that is bisected; faithful if none is given."""
     workers: int = 1
     """Processes of one thread each, here or on Slurm; 1: this process."""
     slurm: str | None = None
@@ -134,7 +134,7 @@ def _jobs(options: Options) -> list[PruneTask]:
     return plan(
         [str(folder) for folder in runs],
         tasks,
-        methods=options.method or ("task",),
+        methods=options.method or ("faithful",),
         targets=options.target or (PruneConfig().target,),
         seeds=options.seed or (0,),
         config=override(PruneConfig(), options.set),

@@ -47,7 +47,7 @@ class PruneTask(Config):
     """The run's folder."""
     task: str
     """A task's name, or its file."""
-    method: Method = "task"
+    method: Method = "faithful"
     """How: learned masks (task, faithful, paper), or a ranking that is bisected."""
     config: PruneConfig = PruneConfig()
     """Target, seed and all else."""
@@ -72,7 +72,7 @@ def plan(
     runs: Iterable[str],
     tasks: Iterable[str],
     *,
-    methods: Iterable[Method] = ("task",),
+    methods: Iterable[Method] = ("faithful",),
     targets: Iterable[float] = (0.15,),
     seeds: Iterable[int] = (0,),
     config: PruneConfig | None = None,
