@@ -315,6 +315,8 @@ def against_attribution(rows: list[dict[str, Any]]) -> dict[float, dict[str, flo
             if row["target"] == target and not row["error"] and row["met"]:
                 edges[row["method"]][row["task"]] = row["edges"]
         both = sorted(edges["task"].keys() & edges["attribution"].keys())
+        if not both:
+            continue
         means = {method: geomean(found[task] for task in both) for method, found in edges.items()}
         told[target] = {"tasks": len(both), **means, "ratio": means["attribution"] / means["task"]}
     return told
@@ -542,7 +544,7 @@ def complete_table(rows: list[dict[str, Any]]) -> str:
 def curves_table(rows: list[dict[str, Any]]) -> str:
     """Geometric means by target."""
     lines = [["target", "tasks with both", "learned: edges", "attribution: edges", "ratio"]]
-    for target, one in against_attribution([{**row, "error": row["error"]} for row in rows]).items():
+    for target, one in against_attribution(rows).items():
         sizes = [number(one["task"]), number(one["attribution"]), f"{one['ratio']:.1f}×"]
         lines.append([f"{target:g}", f"{one['tasks']:.0f}", *sizes])
     return markdown(lines)
