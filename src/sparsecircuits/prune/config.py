@@ -44,7 +44,7 @@ class PruneConfig(Config):
     each of them within twice the target."""
     target: float = 0.15
     """Task loss to reach, in nats (mean of the two sides, after scaling; the paper's target)."""
-    penalties: tuple[float, ...] = (14.0,)
+    penalties: tuple[float, ...] = (4.0,)
     """k_coef times the number of nodes to begin with, one mask run each; the smallest circuit that holds is
     kept. (Table 2's centre is k_coef = 1e-4 at about 180,000 nodes: 18.)"""
     adapt: float = 0.05
