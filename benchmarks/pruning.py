@@ -1,8 +1,8 @@
 """Measure what pruning promises; write ``docs/results/pruning.json`` and the tables of ``docs/pruning.md``.
 
-Through the commands that users type. Takes ``runs/small`` as ``benchmarks/tasks.py`` leaves it, and trains its
-dense twin. What is done already in ``runs/pruning`` is used as it is, so an interrupted call goes on; from
-nothing it takes about three hours on two cores::
+Through the commands that users type. Takes ``runs/small`` as ``benchmarks/tasks.py`` leaves it, and trains
+its dense twin. What is done already in ``runs/pruning`` is used as it is, so an interrupted call goes on;
+from nothing it takes about three hours on two cores::
 
     python benchmarks/pruning.py
 """
