@@ -49,10 +49,11 @@ TARGET = 0.15
 #: Prompts of at most so many tokens, which those of one task are longer than.
 TOKENS, LONG = 32, {"class_init": 64}
 FEWER = ("--set", "selection_pairs=128", "--set", "validation_pairs=128")
+EDGES = ("--set", "edges=true")
 FLAGS = ("--selection-pairs", "128", "--validation-pairs", "128")
 TARGETS = (0.05, 0.15, 0.5)
 TUNED = ("single_double_quote", "bracket_counting", "for_while", "set_or_string_fixedvarname")
-LONG_SEARCH, SHORT_SEARCH, PAPERS = 64, 32, 256
+LONG_SEARCH, SHORT_SEARCH, PAPERS = 48, 32, 256
 #: Planted models: pruner -> seeds of eight; the baseline that learns longest gets fewer.
 PLANTED = {"faithful": 8, "task": 8, "paper": 1, "attribution": 8, "random": 8}
 
@@ -140,11 +141,10 @@ def planted(bench: Bench) -> dict[str, Any]:
 
 def studies(bench: Bench) -> dict[str, list[dict[str, Any]]]:
     """``task`` and ``faithful`` in both models, ``paper`` in the sparse one; then single edges."""
-    edges = ("--set", "edges=true")
     return {
-        "task": bench.study("task", (SPARSE, DENSE), "--method", "task", *edges),
-        "faithful": bench.study("faithful", (SPARSE, DENSE), "--method", "faithful", *edges),
-        "paper": bench.study("paper", (SPARSE,), "--method", "paper", *edges),
+        "task": bench.study("task", (SPARSE, DENSE), "--method", "task", *EDGES),
+        "faithful": bench.study("faithful", (SPARSE, DENSE), "--method", "faithful", *EDGES),
+        "paper": bench.study("paper", (SPARSE,), "--method", "paper", *EDGES),
     }
 
 
@@ -159,9 +159,15 @@ def complete(bench: Bench) -> list[dict[str, Any]]:
 
 
 def curves(bench: Bench) -> list[dict[str, Any]]:
-    """Circuit size by target loss, learned and by attribution."""
+    """Circuit size by target loss, learned and by attribution; what is learned at TARGET is there already."""
     targets = [word for target in TARGETS for word in ("--target", target)]
-    return bench.study("curves", (SPARSE,), "--method", "task", "--method", "attribution", *targets)
+    others = [word for target in TARGETS if target != TARGET for word in ("--target", target)]
+    there = bench.study("task", (SPARSE, DENSE), "--method", "task", *EDGES)
+    return [
+        *bench.study("learned", (SPARSE,), "--method", "task", *others),
+        *({**row, **row["before_edges"]} for row in by_task(there, SPARSE).values()),
+        *bench.study("attribution", (SPARSE,), "--method", "attribution", *targets),
+    ]
 
 
 def tuning(bench: Bench) -> dict[str, Any]:
