@@ -18,15 +18,15 @@ def test_the_centre_is_the_settings(config: PruneConfig) -> None:
 
 def test_a_gentler_penalty_and_nothing_else() -> None:
     config = PruneConfig()
-    assert settings(config, centre_of(config, 0.25)) == config.replace(penalties=(3.5,))
+    assert settings(config, centre_of(config, 0.25)) == config.replace(penalties=(1.0,))
 
 
 def test_ranges_by_hand() -> None:
-    """penalty 14 by 8 either way; beta2 0.95, so 0.05 by 5; bias 0.5 by 4, but not above 1."""
+    """penalty 4 by 8 either way; beta2 0.95, so 0.05 by 5; bias 0.5 by 4, but not above 1."""
     space: dict[str, Any] = space_around(PruneConfig(init_bias=0.5))
     assert len(space) == 8
     found = {name: (axis.low, axis.high, axis.log) for name, axis in space.items()}
-    assert found["penalty"] == (14 / 8, 14 * 8, True)
+    assert found["penalty"] == (4 / 8, 4 * 8, True)
     assert found["one_minus_beta2"] == (pytest.approx(0.01), pytest.approx(0.25), True)
     assert found["init_bias"] == (0.125, 1.0, True)
     assert found["warmup"] == (0.0, 0.2, False)

@@ -68,7 +68,7 @@ def test_the_planted_circuit_is_found_and_kept(run: Run) -> None:
     assert [len(configs) for configs in pruner.rounds] == [2, 1]
     # Penalties of the first three; nothing else moves from the centres.
     assert [c for configs in pruner.rounds for c in configs] == [
-        pruner.config.replace(penalties=(14.0 * factor,)) for factor in (1, 0.25, 4)
+        pruner.config.replace(penalties=(4.0 * factor,)) for factor in (1, 0.25, 4)
     ]
     assert set(heard) == {0, 1, 2}
     assert [trial.number for trial in found.trials] == [0, 1, 2]
@@ -118,7 +118,7 @@ def _keeps(run: Run, best: int, edges: tuple[int, int]) -> None:
     kept = sorted(path.name for path in (run.folder / "tuning" / NAME).iterdir())
     assert kept == ["0", "1"][: best + 1]  # those that beat all before them
     saved = load_circuit(run.circuits / NAME)
-    penalty = [14.0, 3.5][best]
+    penalty = [4.0, 1.0][best]
     assert (saved.info["tuning"]["trial"], saved.info["config"]["penalties"]) == (best, [penalty])
     assert RunPruner(run, SETTINGS).load(STRING_CLOSING).why is None
 
@@ -149,7 +149,7 @@ def test_trials_of_a_dead_process_are_asked_again(run: Run) -> None:
         study._storage.set_trial_user_attr(trial._trial_id, "owner", gone)
     resumed = Counting(run)
     found = tune(resumed, STRING_CLOSING, TuneConfig(trials=3, batch=3))
-    assert sorted(c.penalties for c in resumed.rounds[0]) == [(3.5,), (14.0,), (56.0,)]
+    assert sorted(c.penalties for c in resumed.rounds[0]) == [(1.0,), (4.0,), (16.0,)]
     assert len(found.trials) == 3
     states = [trial.state for trial in study.trials]
     assert states.count(TrialState.FAIL) == 2
@@ -165,7 +165,7 @@ def test_trials_of_a_living_process_are_left_to_it(run: Run) -> None:
     study.ask(space_around(SETTINGS)).set_user_attr("owner", dataclasses.asdict(Owner.me()))
     pruner = Counting(run)
     tune(pruner, STRING_CLOSING, TuneConfig(trials=2))
-    assert [[c.penalties for c in configs] for configs in pruner.rounds] == [[(3.5,)]]
+    assert [[c.penalties for c in configs] for configs in pruner.rounds] == [[(1.0,)]]
 
 
 def test_a_circuit_that_another_machine_kept_is_pruned_again(run: Run) -> None:
@@ -190,7 +190,7 @@ def test_many_machines_share_a_database(run: Run, tmp_path: Path) -> None:
     tune(Counting(run), STRING_CLOSING, TuneConfig(trials=1, storage=storage))
     pruner = Counting(other)
     tune(pruner, STRING_CLOSING, TuneConfig(trials=2, storage=storage))
-    assert [[c.penalties for c in configs] for configs in pruner.rounds[:1]] == [[(3.5,)]]
+    assert [[c.penalties for c in configs] for configs in pruner.rounds[:1]] == [[(1.0,)]]
 
 
 def test_a_model_that_cannot_says_so(run: Run) -> None:
