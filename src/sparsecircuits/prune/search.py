@@ -160,7 +160,9 @@ class Pruner:
                 held = grow(
                     nodes, judge.worth_when_hard, judge.reaches, target, GROWN * len(nodes) + GROWN_ANYWAY
                 )
-                nodes = self._cleaned(held or self._whittled(target) or nodes, target)
+                if held is None:  # it stays as it is: whittling anew takes minutes, and finds no other
+                    break
+                nodes = self._cleaned(held, target)
         return self._candidate(nodes, penalty)
 
     def _cleaned(self, nodes: frozenset[Node], target: float) -> frozenset[Node]:
