@@ -186,6 +186,11 @@ class Judge:
         self.hard += sorted(broken, key=lambda draw: -broken[draw])[:HARDEST]
         return bool(broken)
 
+    def forgive(self, circuit: Circuit, target: float) -> None:
+        """Ask no circuit for the restorings that break this one."""
+        broken = self._broken(circuit, self.hard, target)
+        self.hard = [draw for draw in self.hard if draw not in broken]
+
     def _broken(self, circuit: Circuit, draws: Sequence[int], target: float) -> dict[int, float]:
         """The loss in those of ``draws`` that break a circuit."""
         broken: dict[int, float] = {}

@@ -161,6 +161,7 @@ class Pruner:
                     nodes, judge.worth_when_hard, judge.reaches, target, GROWN * len(nodes) + GROWN_ANYWAY
                 )
                 if held is None:  # it stays as it is: whittling anew takes minutes, and finds no other
+                    judge.forgive(judge.circuit(nodes), target)
                     break
                 nodes = self._cleaned(held, target)
         return self._candidate(nodes, penalty)
