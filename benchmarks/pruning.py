@@ -62,12 +62,13 @@ def main() -> None:
     """Measure what is missing, and write the figures."""
     options = _arguments().parse_args()
     keep_freed_memory()
-    bench = Bench(options.runs, options.workers)
+    bench = Bench(options.runs, options.workers, short=options.short, as_is=options.as_is)
     found = {name: step(bench) for name, step in STEPS.items() if not options.only or name in options.only}
     if options.only:
         return
     rows = figures(found)
-    result = save(RESULT, f"python {SCRIPT}", rows, models=found.pop("twin"), **summaries(found))
+    words = "".join(f" {word}" for word in ("--short", "--as-is") if word in sys.argv)
+    result = save(RESULT, f"python {SCRIPT}{words}", rows, models=found.pop("twin"), **summaries(found))
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), SCRIPT, tables(result)), encoding="utf-8")
     print(short(result), RESULT, PAGE, sep="\n")
 
@@ -78,8 +79,9 @@ def main() -> None:
 class Bench:
     """Where runs are and measurements go."""
 
-    def __init__(self, runs: Path, workers: int) -> None:
+    def __init__(self, runs: Path, workers: int, *, short: bool = False, as_is: bool = False) -> None:
         self.runs, self.out, self.workers = runs, runs / "pruning", workers
+        self.short, self.as_is = short, as_is
 
     def command(self, *words: object, check: bool = True) -> str:
         """What ``sparsecircuits WORDS`` prints; its progress goes to the terminal."""
@@ -98,13 +100,16 @@ class Bench:
     def study(self, name: str, runs: Sequence[str], *words: object) -> list[dict[str, Any]]:
         """Rows of a fan-out over all twenty tasks, failed ones too."""
         rows = []
-        for tokens in (TOKENS, *LONG.values()):
+        for tokens in (TOKENS, *(() if self.short else LONG.values())):
             tasks = [task for task in python_tasks() if LONG.get(task, TOKENS) == tokens]
             folder = self.out / (name if tokens == TOKENS else f"{name}-{tokens}")
             chosen = [word for run in runs for word in ("--run", self.runs / run)]
             chosen += [word for task in tasks for word in ("--task", task)]
             chosen += ["--set", f"max_tokens={tokens}", *FEWER, *words, "--workers", self.workers]
-            self.command("study", "prune", folder, *chosen, check=False)  # 1: some job has failed
+            if not self.as_is:
+                self.command("study", "prune", folder, *chosen, check=False)  # 1: some job has failed
+            else:
+                self.command("study", "status", folder, check=False)  # gathers the results
             rows += [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
         return [{**row, "run": Path(row["run"]).name} for row in rows]
 
@@ -152,6 +157,8 @@ def complete(bench: Bench) -> list[dict[str, Any]]:
     """Complete circuits of every task."""
     rows = []
     for name in python_tasks():
+        if bench.short and name in LONG:
+            continue
         words = ("prune", bench.runs / SPARSE, name, "--complete", "--objective", "task", *FLAGS)
         words += ("--max-tokens", LONG.get(name, TOKENS))
         rows += json.loads(bench.command(*words, "--json", check=False))["tasks"]
@@ -572,6 +579,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
     parser.add_argument("--workers", type=int, default=2, help="processes of a study")
+    parser.add_argument("--short", action="store_true", help="leave out the tasks with longer prompts")
+    parser.add_argument("--as-is", action="store_true", help="take the studies as far as they are")
     parser.add_argument("--only", nargs="+", choices=STEPS, help="measure these alone, and write no figures")
     return parser
 
