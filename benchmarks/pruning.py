@@ -157,8 +157,6 @@ def complete(bench: Bench) -> list[dict[str, Any]]:
     """Complete circuits of every task."""
     rows = []
     for name in python_tasks():
-        if bench.short and name in LONG:
-            continue
         words = ("prune", bench.runs / SPARSE, name, "--complete", "--objective", "task", *FLAGS)
         words += ("--max-tokens", LONG.get(name, TOKENS))
         rows += json.loads(bench.command(*words, "--json", check=False))["tasks"]
@@ -250,8 +248,8 @@ STEPS: Mapping[str, Callable[[Bench], Any]] = {
     "studies": studies,
     "planted": planted,
     "curves": curves,
-    "complete": complete,
-    "tuning": tuning,
+    "complete": lambda bench: bench.once("complete", lambda: complete(bench)),
+    "tuning": lambda bench: bench.once("tuning", lambda: tuning(bench)),
     "batched": batched,
     "demo": on_demo,
 }
@@ -579,7 +577,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
     parser.add_argument("--workers", type=int, default=2, help="processes of a study")
-    parser.add_argument("--short", action="store_true", help="leave out the tasks with longer prompts")
+    parser.add_argument("--short", action="store_true", help="leave long prompts out of the studies")
     parser.add_argument("--as-is", action="store_true", help="take the studies as far as they are")
     parser.add_argument("--only", nargs="+", choices=STEPS, help="measure these alone, and write no figures")
     return parser
