@@ -357,12 +357,13 @@ def figures(found: dict[str, Any]) -> list[dict[str, Any]]:
         table, told = by_task(found["studies"][method], SPARSE), ratios(found["studies"][method])
         rows += [
             figure(f"{method}: tasks with a circuit in the sparse model, of 20", len(table), 20, "max"),
+            figure(f"{method}: tasks with a circuit in both models, of 20", told["tasks"], 20, "max"),
             figure(f"{method}: edges, dense / sparse", told["edges"], 16, "max"),
             figure(f"{method}: nodes, dense / sparse", told["nodes"], None, "max"),
             figure(f"{method}: edges, dense / sparse, after edge removal", told["edges_after"], None, "max"),
             figure(f"{method}: nodes, dense / sparse, after edge removal", told["nodes_after"], None, "max"),
         ]
-    told = price(found["studies"])
+    told = price({method: found["studies"][method] for method in ("task", "faithful")})
     faithful, task = told["faithful"], told["task"]
     rows += [
         figure("faithful: stochastic mean, mean over tasks", faithful["mean"], TARGET, "min"),
@@ -403,7 +404,7 @@ def figures(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         *rows,
         figure("tuning: prunings, of the paper's 256", SHORT_SEARCH / PAPERS, 1 / 8, "min"),
-        figure("prunings of every other task", 1, 4, "min"),
+        figure("prunings of every other task", len(PruneConfig().penalties), 4, "min"),
         figure("eight mask sets: time, of one's", found["batched"]["ratio"], 2.5, "min"),
         figure("one task on the demo's model, task: seconds", found["demo"]["task"], 60, "min"),
         figure("one task on the demo's model, faithful: seconds", found["demo"]["faithful"], None, "min"),
