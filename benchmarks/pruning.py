@@ -505,7 +505,9 @@ def sizes_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _sizes(row: dict[str, Any] | None) -> str:
-    if row is None or row["error"]:
+    if row is None:
+        return "not run"
+    if row["error"]:
         return "none"
     first = f"{before(row, 'nodes'):,} / {before(row, 'edges'):,} → {row['nodes']:,} / {row['edges']:,}"
     return first if row["met"] else f"missed: {first}"

@@ -92,6 +92,6 @@ def test_sizes_tell_what_is_missing() -> None:
     text = pruning.sizes_table(
         [{**one, "task": "for_while"} for one in (row("x", after=3), failed("x", DENSE))]
     )
-    assert "| `for_while` | 4 / 4 → 3 / 3 | none | none | none |" in text
+    assert "| `for_while` | 4 / 4 → 3 / 3 | none | not run | not run |" in text
     missed = pruning.sizes_table([row("for_while", met=False)])
     assert "missed: 4 / 4 → 2 / 2" in missed
