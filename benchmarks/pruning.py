@@ -2,7 +2,7 @@
 
 Through the commands that users type. Takes ``runs/small`` as ``benchmarks/tasks.py`` leaves it, and trains
 its dense twin. What is done already in ``runs/pruning`` is used as it is, so an interrupted call goes on;
-from nothing it takes about three hours on two cores::
+from nothing it takes several hours on two cores::
 
     python benchmarks/pruning.py
 """
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,34 +25,42 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
 
 import torch
 
-from benchmarks.report import figure, fill, goals, markdown, number, save, short, source
+from benchmarks.pruning_report import (
+    DENSE,
+    LONG_SEARCH,
+    SPARSE,
+    TARGET,
+    TARGETS,
+    by_task,
+    figures,
+    python_tasks,
+    summaries,
+    tables,
+)
+from benchmarks.report import fill, save, short
 from sparsecircuits.examples import example_folder
 from sparsecircuits.ops.memory import keep_freed_memory
 from sparsecircuits.prune import PruneConfig, Splits, pretraining_means
 from sparsecircuits.prune.objective import Objective
 from sparsecircuits.prune.optimise import MaskJob, optimise_masks
-from sparsecircuits.tasks import TASKS, get_task
+from sparsecircuits.tasks import get_task
 from sparsecircuits.train import Run, load_run
 
 SCRIPT = "benchmarks/pruning.py"
 RESULT = Path("docs/results/pruning.json")
 PAGE = Path("docs/pruning.md")
 
-SPARSE, DENSE = "small", "small_dense_7200"
 #: The dense twin: as many steps as give the sparse model's validation loss.
 TWIN = (
     *("--preset", "small", "--set", "train.density=1", "--set", "train.embed_density=1"),
     *("--set", "train.lr=8e-3", "--set", "train.steps=7200"),
 )
-TARGET = 0.15
 #: Prompts of at most so many tokens, which those of one task are longer than.
 TOKENS, LONG = 32, {"class_init": 64}
 FEWER = ("--set", "selection_pairs=128", "--set", "validation_pairs=128")
 EDGES = ("--set", "edges=true")
 FLAGS = ("--selection-pairs", "128", "--validation-pairs", "128")
-TARGETS = (0.05, 0.15, 0.5)
 TUNED = ("single_double_quote", "bracket_counting", "for_while", "set_or_string_fixedvarname")
-LONG_SEARCH, SHORT_SEARCH, PAPERS = 48, 32, 256
 #: Planted models: pruner -> seeds of eight; the baseline that learns longest gets fewer.
 PLANTED = {"faithful": 8, "task": 8, "paper": 1, "attribution": 8, "random": 8}
 
@@ -112,11 +119,6 @@ class Bench:
                 self.command("study", "status", folder, check=False)  # gathers the results
             rows += [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
         return [{**row, "run": Path(row["run"]).name} for row in rows]
-
-
-def python_tasks() -> list[str]:
-    """The twenty tasks."""
-    return [task.name for task in TASKS.values() if task.suite == "python"]
 
 
 def twin(bench: Bench) -> dict[str, float]:
@@ -253,327 +255,6 @@ STEPS: Mapping[str, Callable[[Bench], Any]] = {
     "batched": batched,
     "demo": on_demo,
 }
-
-
-# --- Figures ---
-
-
-def geomean(values: Iterable[float]) -> float:
-    """Geometric mean; a size of 0 counts as 1."""
-    logs = [math.log(max(1.0, value)) for value in values]
-    return math.exp(statistics.fmean(logs))
-
-
-def by_task(rows: Iterable[dict[str, Any]], run: str) -> dict[str, dict[str, Any]]:
-    """Task -> row, of one run; without those that have no circuit."""
-    return {row["task"]: row for row in rows if row["run"] == run and not row["error"] and row["met"]}
-
-
-def before(row: dict[str, Any], size: str) -> float:
-    """A size before single edges were cut."""
-    return row["before_edges"][size]
-
-
-def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Dense over sparse, geometric means over the tasks with a circuit in both."""
-    sparse, dense = by_task(rows, SPARSE), by_task(rows, DENSE)
-    both = sorted(sparse.keys() & dense.keys())
-    told: dict[str, float] = {"tasks": len(both)}
-    for size in ("edges", "nodes"):
-        told[size] = geomean(before(dense[t], size) for t in both) / geomean(
-            before(sparse[t], size) for t in both
-        )
-        told[f"{size}_after"] = geomean(dense[t][size] for t in both) / geomean(sparse[t][size] for t in both)
-    return told
-
-
-def price(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """What each objective's circuits in the sparse model are like, over the tasks that all have."""
-    tables = {name: by_task(rows, SPARSE) for name, rows in found.items()}
-    common = sorted(set.intersection(*(set(table) for table in tables.values())))
-    told = {}
-    for name, table in tables.items():
-        rows = [table[task] for task in common]
-        told[name] = {
-            "tasks": len(rows),
-            "nodes": geomean(before(row, "nodes") for row in rows),
-            "edges": geomean(before(row, "edges") for row in rows),
-            "mean": statistics.fmean(before(row, "mean") for row in rows),
-            "within mean": sum(before(row, "mean") <= TARGET for row in rows),
-            "within worst": sum(before(row, "worst") <= 2 * TARGET for row in rows),
-            "worst": statistics.median(before(row, "worst") for row in rows),
-            "raw": statistics.fmean(row["necessity"]["accuracy"] for row in rows),
-            "refitted": statistics.fmean(row["necessity"]["refitted_accuracy"] for row in rows),
-            "necessary": sum(row["necessity"]["necessary"] for row in rows),
-        }
-    return told
-
-
-def cleaned(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The share of edges and nodes that went after pruning; geometric means over tasks."""
-    table = by_task(rows, SPARSE).values()
-    return {
-        size: 1 - geomean(row[size] for row in table) / geomean(before(row, size) for row in table)
-        for size in ("edges", "nodes")
-    }
-
-
-def against_attribution(rows: list[dict[str, Any]]) -> dict[float, dict[str, float]]:
-    """By target: tasks with a circuit of both methods, and the two geometric means of edges."""
-    told = {}
-    for target in TARGETS:
-        edges: dict[str, dict[str, int]] = {"task": {}, "attribution": {}}
-        for row in rows:
-            if row["target"] == target and not row["error"] and row["met"]:
-                edges[row["method"]][row["task"]] = row["edges"]
-        both = sorted(edges["task"].keys() & edges["attribution"].keys())
-        if not both:
-            continue
-        means = {method: geomean(found[task] for task in both) for method, found in edges.items()}
-        told[target] = {"tasks": len(both), **means, "ratio": means["attribution"] / means["task"]}
-    return told
-
-
-def smallest(trials: Sequence[int | None], count: int) -> float:
-    """The fewest edges among the first ``count`` prunings."""
-    return min((edges for edges in trials[:count] if edges is not None), default=math.inf)
-
-
-def figures(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every row of the promises."""
-    means = {name: {row_key(row): row for row in rows} for name, rows in found["planted"].items()}
-    whole = {name: rows["all", None] for name, rows in means.items()}
-    rows = [
-        figure("planted, faithful: node F1", whole["faithful"]["node_f1"], 0.95, "max"),
-        figure("planted, faithful: edge F1", whole["faithful"]["edge_f1"], 0.90, "max"),
-    ]
-    for name in PLANTED:
-        if name != "faithful":
-            rows.append(figure(f"planted, {name}: node F1", whole[name]["node_f1"], None, "max"))
-            rows.append(figure(f"planted, {name}: edge F1", whole[name]["edge_f1"], None, "max"))
-    gap = abs(found["twin"][SPARSE] - found["twin"][DENSE])
-    rows.append(figure("validation loss, difference to the dense twin", gap, 0.03, "min"))
-    for method in ("task", "faithful"):
-        table, told = by_task(found["studies"][method], SPARSE), ratios(found["studies"][method])
-        rows += [
-            figure(f"{method}: tasks with a circuit in the sparse model, of 20", len(table), 20, "max"),
-            figure(f"{method}: tasks with a circuit in both models, of 20", told["tasks"], 20, "max"),
-            figure(f"{method}: edges, dense / sparse", told["edges"], 16, "max"),
-            figure(f"{method}: nodes, dense / sparse", told["nodes"], None, "max"),
-            figure(f"{method}: edges, dense / sparse, after edge removal", told["edges_after"], None, "max"),
-            figure(f"{method}: nodes, dense / sparse, after edge removal", told["nodes_after"], None, "max"),
-        ]
-    told = price({method: found["studies"][method] for method in ("task", "faithful")})
-    faithful, task = told["faithful"], told["task"]
-    rows += [
-        figure("faithful: stochastic mean, mean over tasks", faithful["mean"], TARGET, "min"),
-        figure(
-            "faithful: share of tasks with a stochastic mean within the target",
-            faithful["within mean"] / faithful["tasks"], 1, "max",
-        ),
-        figure(
-            "faithful: share of tasks with a stochastic worst within twice the target",
-            faithful["within worst"] / faithful["tasks"], 1, "max",
-        ),
-        figure("faithful: nodes, of those of task", faithful["nodes"] / task["nodes"], 1.2, "min"),
-        figure(
-            "complete circuits: share of tasks at chance without them",
-            sum(row["state"] == "complete" for row in found["complete"]) / len(found["complete"]), 1, "max",
-        ),
-    ]  # fmt: skip
-    for target, one in against_attribution(found["curves"]).items():
-        rows.append(figure(f"attribution / learned, edges at {target:g}", one["ratio"], 4, "max"))
-    for method, goal in (("paper", 0.25), ("task", None), ("faithful", None)):
-        share = cleaned(found["studies"][method])
-        rows.append(figure(f"clean-up of {method}: share of edges removed", share["edges"], goal, "max"))
-        rows.append(figure(f"clean-up of {method}: share of nodes removed", share["nodes"], None, "max"))
-    for name, tried in found["tuning"].items():
-        best = min(smallest(trials, LONG_SEARCH) for trials in tried.values())
-        short_search = SHORT_SEARCH
-        rows += [
-            figure(
-                f"tuned {name}: edges / best known", smallest(tried["tpe"], short_search) / best, 1.05, "min"
-            ),
-            figure(
-                f"random {name}: edges / best known",
-                smallest(tried["random"], short_search) / best,
-                None,
-                "min",
-            ),
-        ]
-    return [
-        *rows,
-        figure("tuning: prunings, of the paper's 256", SHORT_SEARCH / PAPERS, 1 / 8, "min"),
-        figure("prunings of every other task", len(PruneConfig().penalties), 4, "min"),
-        figure("eight mask sets: time, of one's", found["batched"]["ratio"], 2.5, "min"),
-        figure("one task on the demo's model, task: seconds", found["demo"]["task"], 60, "min"),
-        figure("one task on the demo's model, faithful: seconds", found["demo"]["faithful"], None, "min"),
-    ]
-
-
-def row_key(row: dict[str, Any]) -> tuple[str, int | None]:
-    """(program, level) of a planted mean; (``all``, None) is over everything."""
-    return row["program"] or "all", row["level"]
-
-
-def summaries(found: dict[str, Any]) -> dict[str, Any]:
-    """What the tables are made of, and every pruning."""
-    keep = (
-        "run",
-        "task",
-        "method",
-        "nodes",
-        "edges",
-        "loss",
-        "met",
-        "necessity",
-        "stochastic",
-        "before_edges",
-    )
-    kept = ("task", "method", "target", "nodes", "edges", "loss", "met", "error")
-    return {
-        "planted": found["planted"],
-        "prunings": [
-            {key: row.get(key) for key in (*keep, "error")}
-            for rows in found["studies"].values()
-            for row in rows
-        ],
-        "price": price(found["studies"]),
-        "complete": [{k: v for k, v in row.items() if k != "folder"} for row in found["complete"]],
-        "curves": [{key: row.get(key) for key in kept} for row in found["curves"]],
-        "tuning": found["tuning"],
-        "batched": found["batched"],
-        "demo": found["demo"],
-    }
-
-
-# --- Tables ---
-
-
-def tables(result: dict[str, Any]) -> str:
-    """What stands in the page."""
-    losses = ", ".join(f"`{name}` {loss:.3f}" for name, loss in result["models"].items())
-    parts = [
-        source(result),
-        goals(result["figures"]),
-        short(result),
-        "## Planted models",
-        planted_table(result["planted"]),
-        "## Sparse against dense",
-        f"Nodes / edges before single edges were cut → after. Validation losses: {losses}.",
-        sizes_table(result["prunings"]),
-        "## The price of faithfulness",
-        "The sparse model, before single edges were cut; necessity after. Sizes: geometric means over tasks.",
-        price_table(result["price"]),
-        "## Complete circuits",
-        complete_table(result["complete"]),
-        "## Learned against attribution",
-        curves_table(result["curves"]),
-        "## Tuning",
-        tuning_table(result["tuning"]),
-    ]
-    return "\n\n".join(parts)
-
-
-def planted_table(planted: dict[str, list[dict[str, Any]]]) -> str:
-    """F1 by pruner and level."""
-    columns = ("node_f1", "node_precision", "node_recall", "edge_f1", "completeness")
-    lines = [
-        ["pruner", "level", "models", "node F1", "precision", "recall", "edge F1", "complete", "s a model"]
-    ]
-    for pruner, rows in planted.items():
-        for row in rows:
-            if row["program"] is None:
-                values = [f"{row[key]:.3f}" for key in columns]
-                level = str(row["level"] or "all")
-                lines.append([f"`{pruner}`", level, str(row["models"]), *values, f"{row['seconds']:.1f}"])
-    return markdown(lines)
-
-
-def sizes_table(rows: list[dict[str, Any]]) -> str:
-    """Each task's circuits in both models."""
-    table = {(row["task"], row["method"], row["run"]): row for row in rows}
-    heads = [f"`{method}`, {run}" for method in ("task", "faithful") for run in ("sparse", "dense")]
-    lines = [["task", *heads]]
-    for task in python_tasks():
-        cells = [f"`{task}`"]
-        for method in ("task", "faithful"):
-            for run in (SPARSE, DENSE):
-                cells.append(_sizes(table.get((task, method, run))))
-        lines.append(cells)
-    return markdown(lines)
-
-
-def _sizes(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "not run"
-    if row["error"]:
-        return "none"
-    first = f"{before(row, 'nodes'):,} / {before(row, 'edges'):,} → {row['nodes']:,} / {row['edges']:,}"
-    return first if row["met"] else f"missed: {first}"
-
-
-def price_table(told: dict[str, dict[str, float]]) -> str:
-    """One line for each objective."""
-    heads = [
-        "nodes",
-        "edges",
-        "restored: mean",
-        "tasks within the target",
-        "worst, median",
-        "tasks within twice",
-    ]
-    lines = [["objective", *heads, "without it: raw", "refitted", "necessary"]]
-    for name, row in told.items():
-        of = f" of {row['tasks']:.0f}"
-        cells = [
-            f"{row['nodes']:.1f}",
-            f"{row['edges']:.1f}",
-            f"{row['mean']:.3f}",
-            f"{row['within mean']}{of}",
-        ]
-        cells += [
-            f"{row['worst']:.2f}",
-            f"{row['within worst']}{of}",
-            f"{row['raw']:.1%}",
-            f"{row['refitted']:.1%}",
-        ]
-        lines.append([f"`{name}`", *cells, f"{row['necessary']}{of}"])
-    return markdown(lines)
-
-
-def complete_table(rows: list[dict[str, Any]]) -> str:
-    """Each task's disjoint circuits."""
-    lines = [["task", "circuits: nodes", "all: nodes / edges", "without them: raw, refitted", "so they are"]]
-    for row in rows:
-        sizes = " + ".join(str(one["nodes"]) for one in row["circuits"]) or "none"
-        if row["nodes"] is None:
-            lines.append([f"`{row['name']}`", sizes, "", "", row["note"]])
-            continue
-        left = f"{row['accuracy']:.0%}, {row['refitted_accuracy']:.0%}"
-        state = row["state"] + (f": {row['note']}" if row["note"] else "")
-        lines.append([f"`{row['name']}`", sizes, f"{row['nodes']:,} / {row['edges']:,}", left, state])
-    return markdown(lines)
-
-
-def curves_table(rows: list[dict[str, Any]]) -> str:
-    """Geometric means by target."""
-    lines = [["target", "tasks with both", "learned: edges", "attribution: edges", "ratio"]]
-    for target, one in against_attribution(rows).items():
-        sizes = [number(one["task"]), number(one["attribution"]), f"{one['ratio']:.1f}×"]
-        lines.append([f"{target:g}", f"{one['tasks']:.0f}", *sizes])
-    return markdown(lines)
-
-
-def tuning_table(tried: dict[str, dict[str, list[int | None]]]) -> str:
-    """The fewest edges after so many prunings."""
-    counts = (1, 4, 8, 16, SHORT_SEARCH, LONG_SEARCH)
-    lines = [["task", "sampler", *(f"{count}" for count in counts)]]
-    for task, samplers in tried.items():
-        for sampler, trials in samplers.items():
-            sizes = [smallest(trials, count) for count in counts]
-            lines.append([f"`{task}`", sampler, *(f"{size:.0f}" for size in sizes)])
-    return markdown(lines)
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import pruning
-from benchmarks.pruning import DENSE, SPARSE
+from benchmarks import pruning_report as pruning
+from benchmarks.pruning_report import DENSE, SPARSE
 
 
 def row(task: str, run: str = SPARSE, *, edges: int = 4, after: int = 2, **more: Any) -> dict[str, Any]:

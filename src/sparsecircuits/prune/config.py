@@ -15,7 +15,7 @@ class PruneConfig(Config):
 
     objective: Literal["task", "faithful"] = "faithful"
     """What masks are learned and circuits chosen on. task: the circuit alone does the task, as in the paper,
-    in a third of the time; faithful: also with other nodes restored at random or by an adversary, and
+    several times as fast; faithful: also with other nodes restored at random or by an adversary, and
     answering as the full model."""
     tie_qk: bool | None = None
     """Whether a q and the k channel that it meets have one mask; None: with ``faithful``. (The authors untied
