@@ -49,6 +49,14 @@ def pruned(pruned_once: tuple[Run, list[int]], tmp_path: Path) -> Run:
     return Run.open(shutil.copytree(pruned_once[0].folder, tmp_path / "run"))
 
 
+def test_a_watcher_hears_of_steps_then_of_nodes(unpruned: Run, tmp_path: Path) -> None:
+    run, told = Run.open(shutil.copytree(unpruned.folder, tmp_path / "run")), []
+    RunPruner(run, SETTINGS).prune(STRING_CLOSING, lambda done, loss, nodes: told.append((done, nodes)))
+    steps = [done for done, nodes in told if nodes is None]
+    assert steps[: SETTINGS.steps] == list(range(1, SETTINGS.steps + 1))
+    assert told[-1] == (SETTINGS.steps, 3)  # the planted circuit is the last that holds
+
+
 def test_nothing_there(unpruned: Run) -> None:
     assert RunPruner(unpruned, SETTINGS).load(STRING_CLOSING) == Loaded(None, None)
 
