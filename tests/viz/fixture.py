@@ -275,6 +275,30 @@ def _model(label: str, density: float, nonzero: int, val_loss: float) -> dict[st
     }
 
 
+def report_card() -> dict[str, Any]:
+    """A card of two tests, one failed, as ``viz.collect`` puts it on the page."""
+    words = {
+        "asks": "Does it?",
+        "figure": "loss, nats",
+        "passes": "at most 0.17",
+        "rules_out": "a circuit that lacks a part",
+        "control_is": "the empty circuit",
+        "note": "",
+    }
+    tests = [
+        {"test": "T1", "name": "sufficiency", **words, "word": "pass", "estimate": 0.0921},
+        {"test": "T4", "name": "stochastic ablation", **words, "word": "FAIL", "estimate": 1234.5},
+    ]
+    return {
+        "level": "quick",
+        "verdicts": [
+            {"name": "Sufficient", "state": "yes", "meaning": "does the task", "failed": [], "missing": []},
+            {"name": "Robust", "state": "no", "meaning": "", "failed": ["T4"], "missing": ["T13"]},
+        ],
+        "tests": [{**test, "interval": [0.08, 0.1], "control": 0.7} for test in tests],
+    }
+
+
 def demo_document() -> dict[str, Any]:
     """What the demo would write: two models, a summary, four circuits."""
     circuits = [
@@ -356,6 +380,16 @@ def hostile_document() -> dict[str, Any]:
         sample["tokens"] = [*HOSTILE, *["x"] * (len(sample["tokens"]) - len(HOSTILE))]
         sample["answer"], sample["other"] = HOSTILE[0], HOSTILE[1]
     circuit["about"] = HOSTILE[2]
+    circuit["card"] = report_card()
+    for test in circuit["card"]["tests"]:
+        test["name"], test["asks"], test["note"], test["passes"] = (
+            HOSTILE[0],
+            HOSTILE[1],
+            HOSTILE[2],
+            HOSTILE[0],
+        )
+    for verdict in circuit["card"]["verdicts"]:
+        verdict["name"], verdict["meaning"] = HOSTILE[0], HOSTILE[1]
     document["title"] = HOSTILE[1]
     document["models"]["sparse"]["label"] = HOSTILE[0]
     document["circuits"] = [circuit]

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from sparsecircuits.viz import render_page
-from tests.viz.fixture import HOSTILE, demo_document, hostile_document, random_circuit
+from tests.viz.fixture import HOSTILE, demo_document, hostile_document, random_circuit, report_card
 
 NODE = '[data-node="1.attn.v.11"]'
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -54,6 +54,28 @@ def test_keyboard_walks_and_clears(open_page):
     assert opened.page.locator("#node-name").count() == 0
     opened.page.keyboard.press("Enter")
     assert opened.page.locator("#node-name").inner_text() == "1.attn.act_in.17"
+
+
+def test_the_report_card_says_what_failed_and_unfolds_its_tests(open_page):
+    document = demo_document()
+    document["circuits"][0]["card"] = report_card()
+    opened = open_page(document)
+    verdicts = opened.page.locator(".verdicts").inner_text()
+    assert "Sufficient: yes" in verdicts
+    assert "fails T4 stochastic ablation; not judged: T13" in verdicts
+    assert opened.page.locator("#card summary").inner_text() == "All 2 tests: 1 pass, 1 fail"
+    assert not opened.page.locator(".card-tests").is_visible()
+    opened.page.locator("#card summary").click()
+    rows = opened.page.locator(".card-tests tbody tr").all_inner_texts()
+    assert "0.092" in rows[0]
+    assert "0.080 to 0.100" in rows[0]
+    assert "1235" in rows[1]
+    opened.assert_quiet()
+
+
+def test_without_a_report_card_the_page_says_how_to_get_one(open_page):
+    opened = open_page(demo_document())
+    assert "sparsecircuits check RUN single_double_quote" in opened.page.locator("#card").inner_text()
 
 
 @pytest.mark.parametrize("fragment", ["#nowhere", "#%E0%A4%A", "#sparse/single_double_quote/9.attn.v.1", "#"])

@@ -6,16 +6,20 @@ import dataclasses
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.prune.masks import all_nodes
 from sparsecircuits.tasks import Task, TextPair, TokenPairs
-from sparsecircuits.validate import Necessity
+from sparsecircuits.validate import Interval, Necessity
+from sparsecircuits.validate.card import Card
+from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.viz import check_document, collect, render_page
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
 
@@ -242,3 +246,23 @@ def test_cuts_gains_and_bias_are_shown(
     assert [sample["probability"] for sample in entry["samples"]] == pytest.approx([0.5, 0.5], abs=1e-3)
     models = {"toy": model_entry(model, label="toy", val_loss=1.0, tokens=1)}
     check_document(page_document("Edited", models, [entry]))
+
+
+def test_a_card_joins_the_page_only_if_it_is_of_this_circuit(circuit: Circuit, tmp_path: Path) -> None:
+    outcome = Outcome(test="T1", estimate=0.1, passed=True, interval=Interval(0.05, 0.15), control=0.7)
+    card = Card(
+        task=circuit.task,
+        level="quick",
+        circuit_sha256=circuit_hash(circuit),
+        thresholds_sha256="",
+        about={},
+        outcomes=(outcome,),
+    )
+    path = tmp_path / "card.json"
+    assert collect.card_entry(circuit, path) == {}
+    card.save(path)
+    shown = collect.card_entry(circuit, path)["card"]
+    assert shown["level"] == "quick"
+    assert [verdict["state"] for verdict in shown["verdicts"]] == ["open"] * 5
+    assert (shown["tests"][0]["estimate"], shown["tests"][0]["interval"]) == (0.1, [0.05, 0.15])
+    assert collect.card_entry(circuit.without([min(circuit.nodes)]), path) == {}

@@ -101,6 +101,23 @@ def model_hash(model: SparseGPT) -> str:
     return digest.hexdigest()
 
 
+def circuit_hash(circuit: Circuit) -> str:
+    """SHA-256 of all that decides what a circuit does: nodes, cuts, gains, frozen values, calibration."""
+    told = {
+        "task": circuit.task,
+        "nodes": [str(node) for node in sorted(circuit.nodes)],
+        "cut": [[str(source), str(target)] for source, target in sorted(circuit.cut)],
+        "gain": {str(node): gain for node, gain in sorted(circuit.gain.items())},
+        "scale": circuit.scale,
+        "bias": circuit.bias,
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, values in sorted(circuit.frozen.items()):
+        digest.update(name.encode())
+        digest.update(values.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _content_sha256(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 

@@ -40,6 +40,12 @@ SCORE_COLUMNS = (
     Column("edges", "edges", ".1f"),
     Column("seconds", "seconds", ".1f"),
 )
+RATE_COLUMNS = (
+    Column("name", "what"),
+    Column("wrong", "wrong", "d"),
+    Column("count", "of", "d"),
+    Column("share", "share", ".1%"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,13 +58,16 @@ class Options(Config):
     programs and noise beside; 2, also two nodes that cancel, and redundant copies of a part; 3, also another
     program on one of the channels, and AbsTopK. "complete": share of all copies that were found. "half
     pairs": circuits with one of two nodes that cancel, so with a function that the model does not have.
-    "failed": no circuit at all.
+    "failed": no circuit at all. calibrate puts the true circuit of every model, and false ones, to
+    the tests of sparsecircuits check: how often does a true one fail, or a false one pass?
 
     Example: sparsecircuits planted score --quick --pruner task attribution
     """
 
-    action: Annotated[Positional[Literal["list", "show", "score"]], arg(metavar="list|show|score")] = "list"
-    """list the programs, show one, or score pruners."""
+    action: Annotated[
+        Positional[Literal["list", "show", "score", "calibrate"]], arg(metavar="list|show|score|calibrate")
+    ] = "list"
+    """list the programs, show one, score pruners, or calibrate the tests of the report card."""
     program: Annotated[Positional[str | None], arg(metavar="PROGRAM")] = None
     """The program to show, or to score alone."""
     pruner: tuple[PrunerName, ...] = ("task",)
@@ -69,6 +78,8 @@ class Options(Config):
     """So many seeds, from 0 on; none: eight."""
     level: int | None = None
     """This level only; to show, 1 if not given."""
+    controls: bool = False
+    """calibrate: prune each model for its task, for nonsense and with random weights too (T8, T9)."""
     seed: int = 0
     """Which model to show."""
     json: bool = False
@@ -79,6 +90,8 @@ def run(options: Options) -> None:
     """List, show or score."""
     if options.action == "score":
         _score(options)
+    elif options.action == "calibrate":
+        _calibrate(options)
     elif options.action == "show":
         _show(options)
     elif options.program is not None:
@@ -167,26 +180,14 @@ def _shown(planted: PlantedModel, check: TruthCheck) -> dict[str, Any]:
 def _score(options: Options) -> None:
     from sparsecircuits.validate.planted import (
         EDGE_GOAL,
-        LEVELS,
         NODE_GOAL,
-        PROGRAMS,
         PRUNERS,
-        SEEDS,
-        get_program,
         means_of,
         planted_models,
         score_pruner,
     )
 
-    if options.quick and options.seeds is not None:
-        raise ConfigError(f"--quick means --seeds 1; leave out one of --quick and --seeds {options.seeds}")
-    seeds = 1 if options.quick else SEEDS if options.seeds is None else options.seeds
-    if seeds < 1:
-        raise ConfigError(f"--seeds is {seeds}; it must be at least 1")
-    if options.level is not None and options.level not in LEVELS:
-        raise ConfigError(f"--level is {options.level}; known: {', '.join(map(str, LEVELS))}")
-    programs = list(PROGRAMS) if options.program is None else [get_program(options.program).name]
-    levels = list(LEVELS) if options.level is None else [options.level]
+    programs, seeds, levels = _models(options)
     found = {}
     with Progress() as progress:
         for name in dict.fromkeys(options.pruner):
@@ -206,3 +207,56 @@ def _score(options: Options) -> None:
     rows = [{"pruner": name, **mean} for name, some in means.items() for mean in some]
     print_table([{**row, "program": row["program"] or "all"} for row in rows], SCORE_COLUMNS)
     print(f"goal: node F1 {NODE_GOAL}, edge F1 {EDGE_GOAL}, over all")
+
+
+def _models(options: Options) -> tuple[list[str], int, list[int]]:
+    """Programs, number of seeds, and levels."""
+    from sparsecircuits.validate.planted import LEVELS, PROGRAMS, SEEDS, get_program
+
+    if options.quick and options.seeds is not None:
+        raise ConfigError(f"--quick means --seeds 1; leave out one of --quick and --seeds {options.seeds}")
+    seeds = 1 if options.quick else SEEDS if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise ConfigError(f"--seeds is {seeds}; it must be at least 1")
+    if options.level is not None and options.level not in LEVELS:
+        raise ConfigError(f"--level is {options.level}; known: {', '.join(map(str, LEVELS))}")
+    programs = list(PROGRAMS) if options.program is None else [get_program(options.program).name]
+    return programs, seeds, list(LEVELS) if options.level is None else [options.level]
+
+
+def _calibrate(options: Options) -> None:
+    from sparsecircuits.validate.calibrate import ALLOWED, calibrate
+    from sparsecircuits.validate.planted import planted_models
+
+    programs, seeds, levels = _models(options)
+    total = len(programs) * len(levels) * seeds
+    with Progress() as progress:
+        bar = progress.add("calibrate", total)
+        found = calibrate(
+            planted_models(programs, range(seeds), levels),
+            controls=options.controls,
+            watch=lambda done, planted, kind: bar.update(done),
+        )
+        bar.update(total)
+    if options.json:
+        judged = [
+            {
+                **{key: getattr(one, key) for key in ("program", "seed", "level", "kind", "robust")},
+                "tests": {test: outcome.to_dict() for test, outcome in one.outcomes.items()},
+            }
+            for one in found.judged
+        ]
+        rates = {
+            name: [{**dataclasses.asdict(rate), "share": rate.share} for rate in getattr(found, name)]
+            for name in ("false_fails", "false_passes", "bare")
+        }
+        print_json({"models": total, "allowed": ALLOWED, "passed": found.passed, **rates, "judged": judged})
+        return
+    for title, rates in (
+        ("true circuits that fail", found.false_fails),
+        ("false circuits that pass", found.false_passes),
+        ("true circuits without the pair that cancels, that fail (not judged)", found.bare),
+    ):
+        rows = [{**dataclasses.asdict(rate), "share": rate.share} for rate in rates]
+        print_table(rows, RATE_COLUMNS, title=title)
+    print(f"allowed: {ALLOWED:.0%} each; {'held' if found.passed else 'NOT held'}, over {total} models")

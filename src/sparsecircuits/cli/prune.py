@@ -3,7 +3,8 @@
 For each task, a built-in one or a user's file: load the circuit that is there already if it is of this model,
 these settings and this very task; else measure whether the model does the task at all, prune, test necessity,
 save. At the end, the table and the page of everything in ``RUN/circuits``. With ``--tune``, ``--sweep``,
-``--seeds`` or ``--complete`` there are many prunings of each task: :mod:`sparsecircuits.cli.prune_modes`.
+``--seeds``, ``--complete`` or ``--control`` there are many prunings of each task:
+:mod:`sparsecircuits.cli.prune_modes`, :mod:`sparsecircuits.cli.prune_controls`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from sparsecircuits.cli import prune_modes
+from sparsecircuits.cli import prune_controls, prune_modes
 from sparsecircuits.cli.arguments import open_own_run, saved_circuits
 from sparsecircuits.cli.progress import Bar, Progress
 from sparsecircuits.cli.prune_rows import COLUMNS, circuit_row, no_circuit
@@ -47,7 +48,11 @@ class Options(Config):
     size against target loss, in RUN/sweeps. --seeds asks what other seeds, and with --bootstraps other data,
     agree on; that core is a circuit in RUN/consensus. --complete, where the model still does a task without
     the circuit, prunes again without it, until what is left is at chance; these circuits, and the one of all
-    their nodes, lie in RUN/complete. All four go on where they were interrupted.
+    their nodes, lie in RUN/complete. --control asks how small circuits get of what the model does not do: of
+    nonsense tasks (the task's prompts with random tokens for answers, with each other's answers, with one
+    token for all), or in models with random weights, as sparse as this one. They, and the real task's circuit
+    that they are compared with, found with the objective "task", lie in RUN/controls. "unreachable": no
+    circuit holds the target. All five go on where they were interrupted.
 
     Examples: sparsecircuits prune demo/sparse single_double_quote bracket_counting
 
@@ -58,6 +63,8 @@ class Options(Config):
     sparsecircuits prune demo/sparse single_double_quote --seeds 10 --bootstraps 5
 
     sparsecircuits prune demo/sparse single_double_quote --complete
+
+    sparsecircuits prune demo/sparse single_double_quote --control nonsense:3 shuffled-weights:3
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -83,6 +90,10 @@ class Options(Config):
     """--seeds: so many prunings more, on training pairs drawn again with replacement."""
     complete: bool = False
     """Find every way in which the model does the task: disjoint circuits, until the rest is at chance."""
+    control: tuple[str, ...] = ()
+    """Controls to prune each task's circuit against: nonsense:COUNT, the first 1 to 5 of the maps pair-0,
+    wrong, constant, pair-1, pair-2; random-weights:COUNT and shuffled-weights:COUNT, so many models with
+    weights drawn anew, or shuffled within each matrix."""
     batch: int = 4
     """--tune, --sweep, --seeds: prunings side by side."""
     config: OmitArgPrefixes[PruneConfig] = PruneConfig()
@@ -90,7 +101,7 @@ class Options(Config):
     def validate(self) -> None:
         modes = [
             name
-            for name in ("tune", "sweep", "seeds", "complete")
+            for name in ("tune", "sweep", "seeds", "complete", "control")
             if getattr(self, name) not in (None, (), False)
         ]
         if len(modes) > 1:
@@ -99,6 +110,10 @@ class Options(Config):
             raise ConfigError("--bootstraps goes with --seeds")
         if self.tune is None and (self.storage is not None or self.sampler != "tpe"):
             raise ConfigError("--sampler and --storage go with --tune")
+        if self.control:
+            from sparsecircuits.study.controls import parse_controls
+
+            parse_controls(self.control)
 
 
 def run(options: Options) -> int:
@@ -116,6 +131,8 @@ def run(options: Options) -> int:
         return prune_modes.agree_on_tasks(run, tasks, options)
     if options.complete:
         return prune_modes.complete_tasks(run, tasks, options)
+    if options.control:
+        return prune_controls.control_tasks(run, tasks, options)
     with Progress() as progress:
         if options.tune is None:
             rows = prune_tasks(run, tasks, options.config, progress.add)

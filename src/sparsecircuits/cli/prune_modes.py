@@ -80,7 +80,7 @@ def _tuned_row(pruner: RunPruner, task: Task, config: TuneConfig, bar: Bar) -> d
     score = task_row(pruner.run, pruner.model, task, seed=pruner.config.seed)
     if not score["done"]:
         return no_circuit(score)
-    steps = _Steps(bar)
+    steps = Steps(bar)
     try:
         found = tune(pruner, task, config, lambda trial, done, loss: steps.told(trial, loss))
     except PruneError as error:
@@ -105,7 +105,7 @@ def sweep_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     with Progress() as progress:
         for task in tasks:
             bar = progress.add(f"sweep {task.name}", len(set(options.sweep)) * pruner.config.steps)
-            steps = _Steps(bar)
+            steps = Steps(bar)
             found = sweep(
                 pruner,
                 task,
@@ -144,7 +144,7 @@ def agree_on_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
         for task in tasks:
             count = options.seeds + options.bootstraps
             bar = progress.add(f"seeds {task.name}", count * pruner.config.steps)
-            steps = _Steps(bar)
+            steps = Steps(bar)
             try:
                 found = consensus(
                     pruner,
@@ -210,7 +210,7 @@ def complete_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     return 0 if any(row["nodes"] is not None for row in rows) else 1
 
 
-class _Steps:
+class Steps:
     """Adds up mask steps over prunings side by side; one that is begun again is not planned for."""
 
     def __init__(self, bar: Bar) -> None:

@@ -57,7 +57,7 @@ def run(options: Options) -> None:
         raise ConfigError("--png and --export: give one of them")
     run = open_run(options.run)
     circuits = saved_circuits(run, options.circuits)
-    tasks = _tasks(options.task)
+    tasks = read_tasks(options.task)
     if options.png is None:
         from sparsecircuits.viz.collect import circuit_page
 
@@ -89,7 +89,7 @@ def run(options: Options) -> None:
         _open(options.png)
 
 
-def _tasks(files: Sequence[str]) -> dict[str, Task]:
+def read_tasks(files: Sequence[str]) -> dict[str, Task]:
     """The tasks of some files by name."""
     from sparsecircuits.tasks.own import read_task
 

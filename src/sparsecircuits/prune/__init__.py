@@ -4,7 +4,7 @@ from sparsecircuits.prune.complete import Complete, prune_complete
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.means import pretraining_means
 from sparsecircuits.prune.prune import PruneJob, prune, prune_many
-from sparsecircuits.prune.search import PruneResult
+from sparsecircuits.prune.search import PruneResult, UnreachableError
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.score import Calibration, Score, fit_scale, fit_scale_and_bias, pair_logits, score
 
@@ -16,6 +16,7 @@ __all__ = [
     "PruneResult",
     "Score",
     "Splits",
+    "UnreachableError",
     "fit_scale",
     "fit_scale_and_bias",
     "pair_logits",

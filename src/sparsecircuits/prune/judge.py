@@ -57,9 +57,10 @@ class Judge:
         config: PruneConfig,
         *,
         removed: frozenset[Node] = frozenset(),
+        held: Calibration | None = None,
         watch: Watch,
     ) -> None:
-        """Fit the scale on the train pairs; see :func:`~.prune.prune` for the arguments."""
+        """Fit the scale on the train pairs unless it is given; see :class:`~.prune.PruneJob`."""
         self.model, self.task, self.pairs, self.means = model, task, pairs, means
         self.config, self.watch = config, watch
         sites = model.config.site_names()
@@ -70,14 +71,17 @@ class Judge:
         self.chosen_on: tuple[TokenPairs, ...] = (pairs.selection, pairs.validation)
         self.hard: list[int] = []
         self.budget = 0
-        self.held = Calibration(1.0, 0.0)
-        if config.held_scale:
-            with self.whole():
-                logits = pair_logits(model, pairs.train)
-            if config.held_bias:
-                self.held = fit_scale_and_bias(logits, pairs.train)
-            else:
-                self.held = Calibration(fit_scale(logits, pairs.train), 0.0)
+        self.held = self._fitted() if held is None else held
+
+    def _fitted(self) -> Calibration:
+        """What suits everything that is allowed."""
+        if not self.config.held_scale:
+            return Calibration(1.0, 0.0)
+        with self.whole():
+            logits = pair_logits(self.model, self.pairs.train)
+        if self.config.held_bias:
+            return fit_scale_and_bias(logits, self.pairs.train)
+        return Calibration(fit_scale(logits, self.pairs.train), 0.0)
 
     @contextmanager
     def whole(self) -> Generator[None]:

@@ -40,6 +40,7 @@ from sparsecircuits.prune.optimise import MaskJob, MaskRun, optimise_masks
 from sparsecircuits.prune.search import Pruner, PruneResult, Search
 from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.pairs import Task
+from sparsecircuits.tasks.score import Calibration
 
 #: ``watch(job, stage, done, of, loss)``.
 WatchMany = Callable[[int, str, int, int, float], None]
@@ -53,11 +54,17 @@ class PruneJob:
         task: what the circuit must do.
         config: how it is looked for.
         removed: nodes that stay frozen throughout, as if the model had never had them.
+        held: scale and bias of the logits while masks learn and circuits are chosen; None: what suits the
+            full model. One that cannot do the task has none that suits it.
+        anyway: look for a circuit even where the full model misses the target, as controls do
+            (:mod:`sparsecircuits.validate.prune_controls`).
     """
 
     task: Task
     config: PruneConfig = field(default_factory=PruneConfig)
     removed: frozenset[Node] = frozenset()
+    held: Calibration | None = None
+    anyway: bool = False
 
 
 def prune(
@@ -69,6 +76,8 @@ def prune(
     *,
     means: Mapping[str, Tensor] | None = None,
     removed: frozenset[Node] = frozenset(),
+    held: Calibration | None = None,
+    anyway: bool = False,
     watch: Watch | None = None,
 ) -> PruneResult:
     """Find the smallest circuit of ``model`` that does ``task`` with loss at most ``config.target``.
@@ -80,14 +89,16 @@ def prune(
         tokens: [total] training token ids, for the frozen values.
         config: None: the defaults.
         means: frozen values, if they are at hand already.
-        removed: nodes that stay frozen throughout, as if the model had never had them.
+        removed, held, anyway: as in :class:`PruneJob`.
         watch: called with (stage, done, of, loss) as work goes on.
 
     Raises:
         TaskError: the task does not fit the tokenizer.
-        PruneError: the full model itself misses the target on the selection pairs.
+        PruneError: the full model itself misses the target on the selection pairs, and that was not to be
+            passed over.
+        UnreachableError: nothing that was tried reaches the target.
     """
-    job = PruneJob(task, config or PruneConfig(), removed)
+    job = PruneJob(task, config or PruneConfig(), removed, held, anyway)
     heard = None if watch is None else lambda _job, *report: watch(*report)
     (result,) = prune_many(model, [job], tokenizer, tokens, means=means, watch=heard)
     if isinstance(result, PruneResult):
@@ -202,9 +213,11 @@ class _Parts:
 def _search(parts: _Parts, job: PruneJob, watch: Watch) -> Search:
     config = job.config
     pairs, means = parts.splits(job.task, config), parts.means(config)
-    judge = Judge(parts.model, job.task.name, pairs, means, config, removed=job.removed, watch=watch)
+    judge = Judge(
+        parts.model, job.task.name, pairs, means, config, removed=job.removed, held=job.held, watch=watch
+    )
     pool = parts.pool(config) if config.objective == "faithful" else None
-    return (yield from Pruner(judge, pool).run())
+    return (yield from Pruner(judge, pool, anyway=job.anyway).run())
 
 
 class _frozen_weights:

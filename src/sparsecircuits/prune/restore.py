@@ -19,8 +19,9 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, freeze
 from sparsecircuits.model import GPTConfig, SparseGPT
+from sparsecircuits.tasks.loss import task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import Calibration, pair_logits, score
+from sparsecircuits.tasks.score import Calibration, calibrated, pair_logits
 
 
 def random_restore(count: int, generator: torch.Generator) -> Tensor:
@@ -55,7 +56,22 @@ def restored_losses(
     seed: int = 0,
     never: Mapping[str, Tensor] | None = None,
 ) -> Iterator[float]:
-    """The task loss under random restorings, in nats, one after the other.
+    """The task loss under random restorings, in nats, one after the other: means of :func:`restored_rows`."""
+    rows = restored_rows(model, circuit, pairs, held=held, draws=draws, seed=seed, never=never)
+    return (float(losses.mean()) for losses in rows)
+
+
+def restored_rows(
+    model: SparseGPT,
+    circuit: Circuit,
+    pairs: TokenPairs,
+    *,
+    held: Calibration,
+    draws: Iterable[int],
+    seed: int = 0,
+    never: Mapping[str, Tensor] | None = None,
+) -> Iterator[Tensor]:
+    """[rows] the task loss of every prompt under random restorings, in nats, one after the other.
 
     Args:
         model: the full model.
@@ -75,8 +91,8 @@ def restored_losses(
         live = {name: torch.where((keep == 0) & back[name], 1.0, keep) for name, keep in factors.items()}
         absent = [ends for ends, there in zip(cut, drawn.edges.tolist(), strict=True) if not there]
         with freeze(model, live, circuit.frozen, cut=absent):
-            loss = score(pair_logits(model, pairs), pairs, held).loss
-        yield loss
+            losses = task_loss(calibrated(pair_logits(model, pairs), pairs, held), pairs)
+        yield losses
 
 
 class Drawn(NamedTuple):

@@ -49,6 +49,19 @@ STRICTER = 0.8
 SEEDS_APART = 7919
 
 
+class UnreachableError(PruneError):
+    """Nothing that was tried reaches the target.
+
+    Attributes:
+        loss: the lowest of what mask runs kept, in nats, on the pairs that circuits are chosen on (of the
+            sets of pairs the worse one), under the held scale.
+    """
+
+    def __init__(self, task: str, target: float, loss: float) -> None:
+        self.loss = loss
+        super().__init__(f"{task}: no set of nodes reaches the target {target}; the best loss is {loss:.3f}")
+
+
 @dataclass(frozen=True)
 class PruneResult:
     """A circuit and its figures. Losses are means over both sides, in nats.
@@ -95,16 +108,21 @@ class _Candidate:
 class Pruner:
     """One pruning of one task; the methods are the numbered steps above."""
 
-    def __init__(self, judge: Judge, pool: Tensor | None) -> None:
-        self.judge, self.pool = judge, pool
+    def __init__(self, judge: Judge, pool: Tensor | None, *, anyway: bool = False) -> None:
+        self.judge, self.pool, self.anyway = judge, pool, anyway
         self.config, self.pairs, self.model = judge.config, judge.pairs, judge.model
         self.wanted: Tensor | None = None
         self.begun = 0
+        self.able = True
+        """Whether the full model does the task; repairs that begin with it make no sense otherwise."""
+        self.missed: list[frozenset[Node]] = []
+        """What mask runs have kept, and yet it missed the target."""
 
     def run(self) -> Search:
         judge, target = self.judge, self.config.target
         whole = judge.whole_loss(self.pairs.selection)
-        if whole > target:
+        self.able = whole <= target
+        if not self.able and not self.anyway:
             raise PruneError(
                 f"{judge.task}: the full model's own loss is {whole:.3f}, above the target {target}; it "
                 f"cannot be pruned to it"
@@ -123,7 +141,7 @@ class Pruner:
             if candidate is not None:
                 found.append(candidate)
         if not found:
-            raise PruneError(f"{judge.task}: no set of nodes reaches the target {target}")
+            raise UnreachableError(judge.task, target, min(map(judge.worse_loss, self.missed)))
         held = [c for c in found if c.validation_loss <= target or not self.config.repair]
         best = min(held, key=lambda c: c.size) if held else min(found, key=lambda c: c.validation_loss)
         return self._result(best, met=bool(held))
@@ -134,20 +152,21 @@ class Pruner:
         """Steps 4 and 5 for one mask run; a gentler one, then other nodes, where too much was turned off."""
         judge, target = self.judge, self.config.target
         if not self.config.repair:
-            nodes = bisect_size(ranking(judge.nodes, first.tau), judge.reaches, target)
+            ranked = ranking(judge.nodes, first.tau)
+            nodes = self._smallest(ranked if self.able else ranked[: first.kept])
             return None if nodes is None else self._candidate(nodes, penalty)
         kept = ranking(judge.nodes, first.tau)[: first.kept]
-        nodes = bisect_size(kept, judge.reaches, target)
+        nodes = self._smallest(kept)
         if nodes is None:
             ((gentler, less),) = yield from self._mask_runs([penalty / GENTLER])
             more = ranking(judge.nodes, gentler.tau)[: gentler.kept]
-            nodes = bisect_size(more, judge.reaches, target)
+            nodes = self._smallest(more)
             penalty = penalty if nodes is None else less
         if nodes is None:
             nodes = self._grown(kept, target)
-        if nodes is None:  # even the whole model misses it on the validation pairs
+        if nodes is None and self.able:  # even the whole model misses it on the validation pairs
             judge.chosen_on = (self.pairs.selection,)
-            nodes = bisect_size(kept, judge.reaches, target) or self._grown(kept, target)
+            nodes = self._smallest(kept) or self._grown(kept, target)
         if nodes is None:
             return None
         if self.config.cleanup:
@@ -166,6 +185,13 @@ class Pruner:
                 nodes = self._cleaned(held, target)
         return self._candidate(nodes, penalty)
 
+    def _smallest(self, ranked: list[Node]) -> frozenset[Node] | None:
+        """The shortest prefix that reaches the target, if any does."""
+        nodes = bisect_size(ranked, self.judge.reaches, self.config.target)
+        if nodes is None:
+            self.missed.append(frozenset(ranked))
+        return nodes
+
     def _cleaned(self, nodes: frozenset[Node], target: float) -> frozenset[Node]:
         judge = self.judge
         judge.allow(self.config.evaluations)
@@ -178,10 +204,13 @@ class Pruner:
         return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
 
     def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
-        """The kept nodes and few others; or, where estimates do not say which, what is left of all nodes."""
+        """The kept nodes and few others; or, where estimates do not say which, what is left of all nodes.
+
+        Nothing is left of all nodes where they cannot do the task.
+        """
         most = GROWN * len(kept) + GROWN_ANYWAY
         grown = grow(frozenset(kept), self.judge.worth, self.judge.reaches, target, most)
-        return self._whittled(target) if grown is None else grown
+        return self._whittled(target) if grown is None and self.able else grown
 
     def _whittled(self, target: float) -> frozenset[Node] | None:
         """All nodes, less those that can go; None where even all of them miss the target.

@@ -17,6 +17,7 @@ from sparsecircuits.prune import prune_complete
 from sparsecircuits.prune.complete import Watch
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.tasks import Task
+from sparsecircuits.train import Run
 
 RESULT_FILE = "result.json"
 
@@ -38,7 +39,7 @@ def find_complete(pruner: RunPruner, task: Task, watch: Watch | None = None) -> 
         TaskError: the task does not fit the tokenizer.
         PruneError: the model itself misses the target.
     """
-    folder = folder_of(pruner, task)
+    folder = folder_of(pruner.run, task)
     config = pruner.config.replace(edges=False)
     key = pruner.digest(task, config)
     there = _read(folder / RESULT_FILE)
@@ -72,9 +73,9 @@ def find_complete(pruner: RunPruner, task: Task, watch: Watch | None = None) -> 
     return row
 
 
-def folder_of(pruner: RunPruner, task: Task) -> Path:
+def folder_of(run: Run, task: Task) -> Path:
     """Where the circuits of a task lie; a variant's ``:`` becomes ``_``."""
-    return pruner.run.folder / "complete" / task.name.replace(":", "_")
+    return run.folder / "complete" / task.name.replace(":", "_")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -64,6 +64,20 @@ def answer_log_probabilities(logits: Tensor, pairs: TokenPairs) -> Tensor:
     return torch.stack([_pick(logits, token), rest], -1).log_softmax(-1)
 
 
+def answer_advantage(logits: Tensor, pairs: TokenPairs) -> Tensor:
+    """By how much the right answer leads: its log-odds, ``[rows]``, differentiable.
+
+    ``contrast``: the logit of the right candidate minus that of the wrong one. ``one_against_all``: the
+    log-odds of the token on the left, minus that on the right.
+    """
+    first, second = answer_log_probabilities(logits, pairs).unbind(-1)
+    if pairs.form == "contrast":
+        return first - second
+    sign = torch.ones_like(first)
+    sign[len(pairs) :] = -1
+    return sign * (first - second)
+
+
 def _advantage(logits: Tensor, pairs: TokenPairs) -> Tensor:
     """Logit of the right candidate minus that of the wrong one, ``[rows]``."""
     return _pick(logits, pairs.target) - _pick(logits, pairs.other)

@@ -53,5 +53,7 @@ def clustered_interval(values: Tensor, clusters: Sequence[str], *, seed: int = 0
 
 
 def templates_of_rows(pairs: TokenPairs) -> tuple[str, ...]:
-    """The template of every row: left prompts, then right ones."""
+    """The template of every row: left prompts, then right ones. Where there is only one, the pair instead."""
+    if len(set(pairs.templates)) == 1:
+        return tuple(str(pair) for pair in range(len(pairs))) * 2
     return pairs.templates * 2

@@ -18,9 +18,7 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import Node, SiteName, SparseGPT, record
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
-
-#: Accuracies between these, raw and refitted, count as "the task is lost".
-CHANCE = (0.40, 0.60)
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Necessity:
     @property
     def necessary(self) -> bool:
         """Whether the task is lost without the circuit; if not, the circuit is *redundant*."""
-        low, high = CHANCE
+        low, high = THRESHOLDS.chance_low, THRESHOLDS.chance_high
         return low <= self.accuracy <= high and low <= self.refitted_accuracy <= high
 
     @property

@@ -16,6 +16,7 @@ from sparsecircuits.tasks.loss import answer_log_probabilities
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import calibrated, pair_logits
 from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,12 @@ class OutputMatch:
 
     @property
     def passed(self) -> bool:
-        """Mean at most 0.1, 99th percentile at most 1, agreement at least 95%."""
-        return self.divergence <= 0.1 and self.worst <= 1.0 and self.agreement >= 0.95
+        """Whether mean, 99th percentile and agreement are all good enough."""
+        return (
+            self.divergence <= THRESHOLDS.divergence
+            and self.worst <= THRESHOLDS.worst_divergence
+            and self.agreement >= THRESHOLDS.agreement
+        )
 
 
 @torch.no_grad()

@@ -17,13 +17,10 @@ from statistics import fmean
 import torch
 
 from sparsecircuits.model import Node
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 #: Share of the circuits that a node of the core is in, at least.
 CORE = 0.8
-#: Circuits are stable from this mean Jaccard index on ...
-ENOUGH = 0.6
-#: ... if their core's loss is at most so many nats above theirs.
-SLACK = 0.1
 #: Draws of random sets.
 DRAWS = 20
 
@@ -49,8 +46,8 @@ class Stability:
 
     @property
     def passed(self) -> bool:
-        """Whether the Jaccard index is at least :data:`ENOUGH`, and the core about as good."""
-        return self.jaccard >= ENOUGH and self.core_loss <= self.mean_loss + SLACK
+        """Whether they agree enough, and what they share is about as good."""
+        return self.jaccard >= THRESHOLDS.jaccard and self.core_loss <= self.mean_loss + THRESHOLDS.core_slack
 
 
 def jaccard(one: frozenset[Node], other: frozenset[Node]) -> float:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.restore import restored_losses
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import Calibration
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 #: Draws of which nodes come back.
 DRAWS = 64
@@ -40,10 +44,24 @@ class StochasticAblation:
     worst: float
     target: float
 
+    @classmethod
+    def of(cls, losses: Sequence[float] | Tensor, target: float) -> Self:
+        """Of [draws] losses, at least two."""
+        losses = [float(loss) for loss in losses]
+        return cls(
+            mean=statistics.fmean(losses),
+            error=statistics.stdev(losses) / math.sqrt(len(losses)),
+            worst=max(losses),
+            target=target,
+        )
+
     @property
     def passed(self) -> bool:
         """Mean at most twice the target, worst at most that of a coin."""
-        return self.mean <= 2 * self.target and self.worst <= math.log(2)
+        return (
+            self.mean <= THRESHOLDS.stochastic_targets * self.target
+            and self.worst <= THRESHOLDS.stochastic_worst
+        )
 
 
 @torch.no_grad()
@@ -76,10 +94,4 @@ def stochastic_ablation(
         draws=range(draws),
         seed=seed,
     )
-    losses = list(restored)
-    return StochasticAblation(
-        mean=statistics.fmean(losses),
-        error=statistics.stdev(losses) / math.sqrt(len(losses)),
-        worst=max(losses),
-        target=target,
-    )
+    return StochasticAblation.of(list(restored), target)

@@ -16,9 +16,7 @@ from sparsecircuits.tasks.loss import correct, task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import calibrated, pair_logits, score
 from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
-
-#: By so much a held-out loss may exceed the target that the circuit was chosen by.
-SLACK = 0.02
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class Sufficiency:
 
     @property
     def passed(self) -> bool:
-        """Whether the loss is at most :data:`SLACK` above the target."""
-        return self.loss <= self.target + SLACK
+        """Whether the loss is about within the target."""
+        return self.loss <= self.target + THRESHOLDS.sufficiency_slack
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ import torch
 
 from sparsecircuits.circuit import Circuit, model_hash, stream_links
 from sparsecircuits.circuit.edges import node_degrees
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import Node, SparseGPT
@@ -35,6 +36,7 @@ from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, scor
 from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
 from sparsecircuits.validate import Necessity
+from sparsecircuits.validate.card import CARD_FILE, Card
 from sparsecircuits.viz.facts import logits_out, node_effects, prompt_samples, tokens_in
 from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.page import write_page
@@ -102,11 +104,27 @@ def circuit_page(
     asked = [task_of(circuit, run, tasks) for circuit in circuits]
     name = name or run.name
     entries = [
-        circuit_entry(model, tokenizer, circuit, task, model_name=name, effect_pairs=effect_pairs)
+        {
+            **circuit_entry(model, tokenizer, circuit, task, model_name=name, effect_pairs=effect_pairs),
+            **card_entry(circuit, run.circuits / circuit.task / CARD_FILE),
+        }
         for circuit, task in zip(circuits, asked, strict=True)
     ]
     entry = model_entry(model, label=name, val_loss=result["val_loss"], tokens=result["tokens"])
     write_page(page_document(title or f"Circuits of {name}", {name: entry}, entries), Path(path))
+
+
+def card_entry(circuit: Circuit, path: Path) -> dict[str, Any]:
+    """The circuit's report card as the page shows it, under ``card``; nothing where there is none of it."""
+    try:
+        card = Card.load(path)
+    except CheckpointError:
+        return {}
+    if card.circuit_sha256 != circuit_hash(circuit):
+        return {}
+    told, known = card.to_dict(), load_schema()["$defs"]["card_test"]["properties"]
+    tests = [{key: test[key] for key in known} for test in told["tests"]]
+    return {"card": {"level": card.level, "verdicts": told["verdicts"], "tests": tests}}
 
 
 def task_of(circuit: Circuit, run: Run, tasks: Mapping[str, Task] | None = None) -> Task:

@@ -26,7 +26,7 @@ from sparsecircuits.viz.layout import lay_out
 from sparsecircuits.viz.schema import check_document
 
 # Joined in this order into one script: helpers first, the start last.
-_SCRIPTS = ("dom.js", "summary.js", "graph.js", "panel.js", "prompts.js", "page.js")
+_SCRIPTS = ("dom.js", "summary.js", "graph.js", "panel.js", "prompts.js", "card.js", "page.js")
 
 
 def render_page(data: dict[str, Any]) -> str:

@@ -21,9 +21,10 @@ from sparsecircuits.errors import PruneError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.validate.planted.plant import PlantedModel
 from sparsecircuits.validate.planted.truth import Part, Truth
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 #: What a pruner should reach in the mean over all models (F1).
-NODE_GOAL, EDGE_GOAL = 0.95, 0.90
+NODE_GOAL, EDGE_GOAL = THRESHOLDS.node_f1, THRESHOLDS.edge_f1
 
 #: Any way to get a circuit; a :class:`PruneError` counts as finding nothing.
 Pruner = Callable[[PlantedModel], Circuit]

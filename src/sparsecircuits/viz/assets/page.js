@@ -37,6 +37,7 @@ function showCircuit(circuit) {
   renderChooser(circuit);
   renderFacts(circuit);
   renderLegend(circuit);
+  renderCard(circuit);
 }
 
 function remember(hash) {

@@ -1,0 +1,230 @@
+"""``sparsecircuits check``: is a circuit true? Its report card, as a table, as JSON and on its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.cli.progress import Progress
+from sparsecircuits.cli.report import Column, print_json, print_table
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError, near_misses
+from sparsecircuits.examples import example_name
+from sparsecircuits.validate.catalogue import KINDS, VERDICTS, Level
+
+if TYPE_CHECKING:
+    from sparsecircuits.circuit import Circuit
+    from sparsecircuits.train import Run
+    from sparsecircuits.validate.card import Card
+
+TEST_COLUMNS = (
+    Column("test", "test"),
+    Column("name", "name"),
+    Column("figure", "what"),
+    Column("estimate", "estimate", ".3g"),
+    Column("range", "95% interval"),
+    Column("control", "control", ".3g"),
+    Column("word", ""),
+    Column("passes", "passes"),
+)
+CARD_COLUMNS = (
+    Column("task", "task"),
+    Column("nodes", "nodes", ",d"),
+    Column("edges", "edges", ",d"),
+    *(Column(f"verdicts.{name}", name) for name in VERDICTS),
+    Column("failed", "failed"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    """Put circuits to the tests, and print their report cards.
+
+    A circuit that does its task may still be false: it may live by what it leaves out, match the model on
+    these prompts only, or be what the search finds for anything. Each test rules one such thing out, with a
+    control beside it; thresholds are the same for all circuits. Five verdicts follow: Sufficient (does the
+    task, is needed, no random circuit would do), Robust (works as the model does, whatever comes back),
+    Controlled (the search finds nothing as small for nonsense), Faithful (holds against an adversary and on
+    other texts, and every search finds it), Verified (agrees with the model on every input of a domain).
+    "open": a test that the verdict needs has not been run.
+
+    --level quick takes seconds (T1-T4, T10, T11, T24), standard a minute or more (all tests of one circuit,
+    its nodes as two-level steps, their part in pretraining); full takes 1,024 prompts and many prunings:
+    nonsense tasks, random weights, ten seeds and five bootstraps, which RUN keeps and goes on with. A card
+    goes to RUN/circuits/TASK/card.json and onto the page; one that is there of the same circuit and as
+    thorough is shown, not made again. Exit code 1: a circuit is not Sufficient.
+
+    Examples: sparsecircuits check demo/sparse bracket_counting --level quick
+
+    sparsecircuits check demo/sparse --level standard
+
+    sparsecircuits check demo/sparse bracket_counting --only T4 T5
+    """
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """A run: its folder, or its name in runs/; example: the one that comes with the package."""
+    circuits: Annotated[Positional[tuple[str, ...]], arg(metavar="[CIRCUIT ...]")] = ()
+    """Circuits by name, as they are called in RUN/circuits, or folders of saved ones; none: all."""
+    level: Level = "standard"
+    """How thoroughly."""
+    only: Annotated[tuple[str, ...], arg(metavar="[TEST ...]")] = ()
+    """These tests alone, such as T4 T12."""
+    out: Path | None = None
+    """Write cards to this folder, as TASK.json; of a bundled run they are written nowhere else."""
+    again: bool = False
+    """Make cards anew that are there."""
+    task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
+    """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
+    weights: int = 3
+    """--level full: models with random weights, and as many with shuffled ones."""
+    seeds: int = 10
+    """--level full: prunings with other seeds, for the test of stability; 0 and no bootstraps: without it."""
+    bootstraps: int = 5
+    """--level full: prunings on training pairs drawn again."""
+    seed: int = 0
+    """Of prompts and draws."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+    def validate(self) -> None:
+        if min(self.weights, self.seeds + 1, self.bootstraps + 1) < 1:
+            raise ConfigError("--weights is at least 1, --seeds and --bootstraps are at least 0")
+        for test in self.only:
+            if test not in KINDS:
+                raise ConfigError(f"no test {test!r}; {near_misses(test, KINDS)}")
+
+
+def run(options: Options) -> int:
+    """Check and print; 1 if a circuit is not Sufficient."""
+    run = open_run(options.run)
+    cards = check_circuits(run, _asked(run, options.circuits), options)
+    if options.json:
+        print_json({"run": str(run.folder), "cards": [card.to_dict() for card in cards]})
+    elif len(cards) == 1:
+        print_card(cards[0])
+    else:
+        print_table([_summary(card) for card in cards], CARD_COLUMNS)
+    if example_name(run.folder) is None and not options.only:
+        _write_page(run, options)
+    states = [verdict.state for card in cards for verdict in card.verdicts if verdict.name == "Sufficient"]
+    return 1 if "no" in states else 0
+
+
+def _asked(run: Run, words: Sequence[str]) -> list[tuple[Circuit, Path]]:
+    """The circuits that the words mean, each with its folder."""
+    from sparsecircuits.circuit.files import CIRCUIT_FILE, load_circuit
+
+    folders = [Path(word) for word in words if (Path(word) / CIRCUIT_FILE).is_file()]
+    names = [word for word in words if Path(word) not in folders]
+    found = [(load_circuit(folder), folder) for folder in folders]
+    if names or not words:
+        found += [(circuit, run.circuits / circuit.task) for circuit in saved_circuits(run, names)]
+    return found
+
+
+def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: Options) -> list[Card]:
+    """One card for each circuit, loaded or made."""
+    from sparsecircuits.cli.view import read_tasks
+    from sparsecircuits.study.check import CheckPlan, RunChecker
+    from sparsecircuits.viz.collect import task_of
+
+    bundled = example_name(run.folder) is not None
+    if bundled and options.level == "full":
+        raise ConfigError("--level full keeps prunings in RUN, and nothing is written into a bundled run")
+    plan = CheckPlan(
+        level=options.level,
+        only=options.only,
+        again=options.again,
+        weights=options.weights,
+        seeds=options.seeds,
+        bootstraps=options.bootstraps,
+        seed=options.seed,
+    )
+    tasks, cards = read_tasks(options.task), []
+    checker = RunChecker(run, plan)
+    with Progress() as progress:
+        for circuit, folder in circuits:
+            task = task_of(circuit, run, tasks)
+            path = _card_path(circuit, folder, options, bundled)
+            card = None if path is None else checker.load(circuit, path)
+            bar = progress.add(f"check {circuit.task}")
+            if card is None:
+
+                def tell(what: str, done: int, of: int, bar: Any = bar) -> None:
+                    bar.total = of
+                    bar.update(done, remark=what)
+
+                card = checker.check(circuit, task, path, folder=folder, watch=tell)
+            bar.total = bar.total or 1
+            bar.update(bar.total)
+            cards.append(card)
+    return cards
+
+
+def _card_path(circuit: Circuit, folder: Path, options: Options, bundled: bool) -> Path | None:
+    """Where a card goes: nowhere for a bundled run or single tests, unless a folder is given."""
+    from sparsecircuits.validate.card import CARD_FILE
+
+    if options.out is not None:
+        return options.out / f"{circuit.task.replace(':', '_')}.json"
+    return None if bundled or options.only else folder / CARD_FILE
+
+
+def print_card(card: Card) -> None:
+    """The table of tests, then the verdicts, each with what failed or is missing."""
+    told = card.to_dict()
+    about = told["about"]
+    rows = []
+    for test in told["tests"]:
+        interval = test["interval"]
+        shown = f"{interval[0]:.3g} to {interval[1]:.3g}" if interval else None
+        rows.append({**test, "range": shown})
+    title = (
+        f"{card.task}: {about['nodes']} nodes, {about['edges']} edges, target {about['target']}, "
+        f"found with {about['objective']}; {card.level} check"
+    )
+    print_table(rows, TEST_COLUMNS, title=title)
+    for test in told["tests"]:
+        if test["note"]:
+            print(f"{test['test']}: {test['note']}")
+    for verdict in told["verdicts"]:
+        why = _why(verdict)
+        print(f"{verdict['name'] + ':':<12} {verdict['state']:<5} {why or verdict['meaning']}")
+
+
+def _why(verdict: dict[str, Any]) -> str:
+    """What stands against a verdict, in words."""
+    parts = (
+        [f"fails {', '.join(f'{t} {KINDS[t].name}' for t in verdict['failed'])}"] if verdict["failed"] else []
+    )
+    if verdict["missing"]:
+        parts.append(f"not judged: {', '.join(verdict['missing'])}")
+    if not parts and verdict["state"] != "yes":
+        parts.append("needs Sufficient")
+    return "; ".join(parts)
+
+
+def _summary(card: Card) -> dict[str, Any]:
+    failed = [outcome.test for outcome in card.outcomes if outcome.passed is False]
+    return {
+        "task": card.task,
+        **{key: card.about[key] for key in ("nodes", "edges")},
+        "verdicts": {verdict.name: verdict.state for verdict in card.verdicts},
+        "failed": " ".join(failed),
+    }
+
+
+def _write_page(run: Run, options: Options) -> None:
+    """The page of all the run's circuits, with their cards."""
+    from sparsecircuits.cli.view import read_tasks
+    from sparsecircuits.viz.collect import circuit_page
+
+    page = run.circuits / "index.html"
+    circuit_page(run, saved_circuits(run), page, tasks=read_tasks(options.task))
+    print(f"page: {page}", file=sys.stderr if options.json else sys.stdout)

@@ -1,0 +1,92 @@
+"""prune --control, on a model whose circuit is known."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sparsecircuits.circuit import load_circuit
+from sparsecircuits.tasks import TASKS
+from sparsecircuits.train import Run
+from tests.cli.test_prune_modes import NAME, QUICK
+from tests.prune import planted
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_task() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, NAME, planted.STRING_CLOSING)
+        yield
+
+
+@pytest.fixture(scope="module")
+def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planted.planted_run(tmp_path_factory.mktemp("planted")).folder
+
+
+@pytest.fixture
+def folder(planted_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(planted_run, tmp_path / "run"))
+
+
+def test_table_and_json(call, folder: Path) -> None:
+    words = ("prune", folder, NAME, "--control", "nonsense:1", "shuffled-weights:1", *QUICK)
+    done = call(*words)
+    assert done.code == 0
+    lines = done.out.strip().splitlines()
+    assert lines[0].split() == ["task", "control", "seed", "nodes", "edges", "loss", "restored", "ratio"]
+    assert lines[2].split()[:5] == [NAME, "real", "–", "3", "2"]
+    assert lines[2].split()[-1] == "1.00"
+    assert lines[3].split()[:5] == [NAME, "nonsense-pair", "0", "–", "–"]
+    assert lines[3].split()[-1] == "unreachable"
+    assert f"{NAME}: T8 pass: none of 1 reaches the target" in lines
+    assert lines[-1] == f"controls: {folder / 'controls' / NAME}"
+    assert f"control {NAME}" in done.err
+    (row,) = call(*words, "--json").json["tasks"]
+    assert [one["kind"] for one in row["controls"]] == ["real", "nonsense-pair", "shuffled-weights"]
+    assert [one["ratio"] for one in row["controls"][:2]] == [1.0, None]
+    assert [one["test"] for one in row["outcomes"]] == ["T8", "T9"]
+    assert load_circuit(Path(row["folder"]) / "real").nodes == planted.ATTENTION_CIRCUIT
+
+
+def test_a_control_that_is_found_has_its_ratio() -> None:
+    from sparsecircuits.cli.prune_controls import _sentence
+    from sparsecircuits.validate.controls import ControlResult, nonsense_control
+
+    real = ControlResult(kind="real", nodes=4, edges=2)
+    found = ControlResult(kind="nonsense-pair", nodes=6, edges=2)
+    told = nonsense_control(real, [found], target=0.15).to_dict()
+    assert (
+        _sentence(told) == "T8 FAIL: 1 of 1 controls reach the target; the smallest has 1.50 times the nodes"
+    )
+
+
+def test_a_model_that_cannot_do_the_task(call, folder: Path) -> None:
+    run = Run.open(folder)
+    run.finish(planted.refusing_model(run.tokenizer()), run.result() or {})
+    done = call("prune", folder, NAME, "--control", "nonsense:1", *QUICK)
+    assert done.code == 1
+    assert "the full model's own loss is 0.693" in done.out
+    assert not (folder / "controls").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--control", "nonsense:1", "--complete"), "--complete and --control: give one of them"),
+        (("--control", "noise:1"), "unknown control 'noise'; known: nonsense, random-weights, shuffled"),
+        (("--control", "nonsense:6"), "'nonsense:6' is not nonsense:COUNT, such as nonsense:3; the count is"),
+    ],
+)
+def test_mistakes(call, folder: Path, words: tuple[str, ...], message: str) -> None:
+    done = call("prune", folder, NAME, *words)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_help_says_in_which_order_the_maps_come(call) -> None:
+    out = " ".join(call("prune", "--help").out.replace("│", " ").split())
+    assert "pair-0, wrong, constant, pair-1, pair-2" in out

@@ -1,0 +1,77 @@
+"""The first four tests as outcomes: truths pass, the shortcut through half a cancelling pair does not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from sparsecircuits.prune.splits import Splits
+from sparsecircuits.validate.basics import (
+    outcome_of_necessity,
+    outcome_of_output_match,
+    outcome_of_stochastic_ablation,
+    outcome_of_sufficiency,
+)
+from sparsecircuits.validate.planted.decoys import half_pair, lacking_one
+from sparsecircuits.validate.planted.pruners import SETTINGS
+from tests.validate.subjects import planted, subject, truth
+
+
+def pairs_of(name: str, level: int) -> Splits:
+    model = planted(name, 0, level)
+    return Splits.draw(model.task, model.tokenizer, SETTINGS, model.model.config.n_ctx)
+
+
+@pytest.mark.parametrize("name", ["quote", "bigram"])
+def test_a_truth_passes_all_four(name: str) -> None:
+    whole = subject(name, level=2)
+    for test in (
+        outcome_of_sufficiency,
+        outcome_of_necessity,
+        outcome_of_output_match,
+        outcome_of_stochastic_ablation,
+    ):
+        assert test(whole).passed, test.__name__
+    first = outcome_of_sufficiency(whole)
+    assert (first.estimate or 1) < 0.01 < 0.6 < (first.control or 0)
+    assert first.figures["accuracy"] == 1
+
+
+def test_half_of_a_cancelling_pair_does_the_task_and_breaks_when_the_other_comes_back() -> None:
+    model = planted("quote", 0, 2)
+    half = half_pair(model, truth("quote", 0, 2).frozen, pairs_of("quote", 2))
+    assert half is not None
+    assert len(half) == 4
+    assert len(set(model.truth.cancelling[0]) & half.nodes) == 1
+    decoy = subject("quote", level=2, circuit=half)
+    assert outcome_of_sufficiency(decoy).passed
+    found = outcome_of_stochastic_ablation(decoy)
+    assert not found.passed
+    assert found.figures["worst"] > 0.69
+    needed = outcome_of_necessity(decoy)
+    assert needed.open
+    assert needed.passed is None
+    assert needed.figures["label"] == "redundant"
+    assert half_pair(planted("quote"), truth("quote").frozen, pairs_of("quote", 1)) is None
+
+
+def test_the_union_of_all_circuits_is_what_must_be_necessary() -> None:
+    """The shortcut alone is redundant; deleted together with the truth it leaves nothing."""
+    half = half_pair(planted("quote", 0, 2), truth("quote", 0, 2).frozen, pairs_of("quote", 2))
+    assert half is not None
+    union = half.keeping(half.nodes | truth("quote", 0, 2).nodes)
+    decoy = dataclasses.replace(subject("quote", level=2, circuit=half), complete=union)
+    judged = outcome_of_necessity(decoy)
+    assert judged.passed
+    assert not judged.open
+    assert judged.figures["nodes"] == len(union)
+    assert judged.settings["ablated"] == "the union of all circuits of the task"
+
+
+@pytest.mark.parametrize("name", ["quote", "depth", "variable", "induction", "bigram"])
+def test_a_truth_without_its_most_needed_node_does_not_do_the_task(name: str) -> None:
+    lame = lacking_one(planted(name), truth(name).frozen, pairs_of(name, 1))
+    assert len(lame) == len(planted(name).truth.minimal[0].nodes) - 1
+    outcome = outcome_of_sufficiency(subject(name, circuit=lame))
+    assert not outcome.passed
