@@ -13,7 +13,6 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
 
 import torch
 
+from benchmarks.bench import Bench
 from benchmarks.pruning_report import (
     DENSE,
     LONG_SEARCH,
@@ -69,7 +69,7 @@ def main() -> None:
     """Measure what is missing, and write the figures."""
     options = _arguments().parse_args()
     keep_freed_memory()
-    bench = Bench(options.runs, options.workers, short=options.short, as_is=options.as_is)
+    bench = PruningBench(options.runs, options.workers, short=options.short, as_is=options.as_is)
     found = {name: step(bench) for name, step in STEPS.items() if not options.only or name in options.only}
     if options.only:
         return
@@ -83,26 +83,12 @@ def main() -> None:
 # --- What is measured ---
 
 
-class Bench:
-    """Where runs are and measurements go."""
+class PruningBench(Bench):
+    """With studies over all tasks."""
 
     def __init__(self, runs: Path, workers: int, *, short: bool = False, as_is: bool = False) -> None:
-        self.runs, self.out, self.workers = runs, runs / "pruning", workers
-        self.short, self.as_is = short, as_is
-
-    def command(self, *words: object, check: bool = True) -> str:
-        """What ``sparsecircuits WORDS`` prints; its progress goes to the terminal."""
-        line = [sys.executable, "-m", "sparsecircuits", *map(str, words)]
-        return subprocess.run(line, check=check, stdout=subprocess.PIPE, encoding="utf-8").stdout
-
-    def once(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What ``measure`` gives, kept as ``runs/pruning/NAME.json``."""
-        path = self.out / f"{name}.json"
-        if not path.is_file():
-            value = measure()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        return json.loads(path.read_text(encoding="utf-8"))
+        super().__init__(runs, "pruning", as_is=as_is)
+        self.workers, self.short = workers, short
 
     def study(self, name: str, runs: Sequence[str], *words: object) -> list[dict[str, Any]]:
         """Rows of a fan-out over all twenty tasks, failed ones too."""
@@ -121,7 +107,7 @@ class Bench:
         return [{**row, "run": Path(row["run"]).name} for row in rows]
 
 
-def twin(bench: Bench) -> dict[str, float]:
+def twin(bench: PruningBench) -> dict[str, float]:
     """Validation losses of the sparse model and of its dense twin."""
     if not (bench.runs / DENSE / "result.json").is_file():
         bench.command("train", bench.runs / DENSE, *TWIN, "--data", bench.runs / SPARSE / "data")
@@ -133,7 +119,7 @@ def twin(bench: Bench) -> dict[str, float]:
     return losses
 
 
-def planted(bench: Bench) -> dict[str, Any]:
+def planted(bench: PruningBench) -> dict[str, Any]:
     """Each pruner's means over the planted models, of all programs and levels."""
 
     def measure(pruner: str, seeds: int) -> dict[str, Any]:
@@ -146,7 +132,7 @@ def planted(bench: Bench) -> dict[str, Any]:
     }
 
 
-def studies(bench: Bench) -> dict[str, list[dict[str, Any]]]:
+def studies(bench: PruningBench) -> dict[str, list[dict[str, Any]]]:
     """``task`` and ``faithful`` in both models, ``paper`` in the sparse one; then single edges."""
     return {
         "task": bench.study("task", (SPARSE, DENSE), "--method", "task", *EDGES),
@@ -155,7 +141,7 @@ def studies(bench: Bench) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def complete(bench: Bench) -> list[dict[str, Any]]:
+def complete(bench: PruningBench) -> list[dict[str, Any]]:
     """Complete circuits of every task."""
     rows = []
     for name in python_tasks():
@@ -165,7 +151,7 @@ def complete(bench: Bench) -> list[dict[str, Any]]:
     return rows
 
 
-def curves(bench: Bench) -> list[dict[str, Any]]:
+def curves(bench: PruningBench) -> list[dict[str, Any]]:
     """Circuit size by target loss, learned and by attribution; what is learned at TARGET is there already."""
     targets = [word for target in TARGETS for word in ("--target", target)]
     others = [word for target in TARGETS if target != TARGET for word in ("--target", target)]
@@ -177,7 +163,7 @@ def curves(bench: Bench) -> list[dict[str, Any]]:
     ]
 
 
-def tuning(bench: Bench) -> dict[str, Any]:
+def tuning(bench: PruningBench) -> dict[str, Any]:
     """Edges of every pruning of both samplers, in order, for each tuned task."""
     tried = {}
     for sampler in ("tpe", "random"):
@@ -195,7 +181,7 @@ def tuning(bench: Bench) -> dict[str, Any]:
     return tried
 
 
-def batched(bench: Bench) -> dict[str, float]:
+def batched(bench: PruningBench) -> dict[str, float]:
     """Seconds of 20 mask steps of one set and of eight, and the median ratio of seven turns."""
 
     def measure() -> dict[str, float]:
@@ -227,7 +213,7 @@ def _mask_steps(run: Run, sets: int, steps: int = 20) -> float:
     return time.perf_counter() - start
 
 
-def on_demo(bench: Bench) -> dict[str, float]:
+def on_demo(bench: PruningBench) -> dict[str, float]:
     """Seconds of ``sparsecircuits prune`` for one task on the demo's bundled model, to its table."""
 
     def measure() -> dict[str, float]:
@@ -245,7 +231,7 @@ def on_demo(bench: Bench) -> dict[str, float]:
     return bench.once("demo", measure)
 
 
-STEPS: Mapping[str, Callable[[Bench], Any]] = {
+STEPS: Mapping[str, Callable[[PruningBench], Any]] = {
     "twin": twin,
     "studies": studies,
     "planted": planted,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 if __name__ == "__main__":  # as a script; imported, the package is found already
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.bench import Bench
 from benchmarks.report import fill, save, short
 from benchmarks.truth_report import METHODS, RUNS, figures, pictures, summary, tables
 from sparsecircuits.examples import example_folder
@@ -34,7 +34,7 @@ IMAGES = Path("docs/images")
 #: Seeds of the planted models that thresholds are calibrated on: 5 programs x 3 levels x this.
 SEEDS = 3
 #: Prunings of T20 on the demo's model, and on small: seeds, bootstraps.
-STABILITY = {"demo": (5, 3), "small": (0, 0)}
+STABILITY = {"demo": (3, 2), "small": (0, 0)}
 #: Models of T9 with random weights, and as many with shuffled ones.
 WEIGHTS = {"demo": 3, "small": 1}
 #: The circuit whose cost is measured.
@@ -44,7 +44,7 @@ TIMED = "bracket_counting"
 def main() -> None:
     """Measure what is missing, and write the figures."""
     options = _arguments().parse_args()
-    bench = Bench(options.runs, as_is=options.as_is)
+    bench = TruthBench(options.runs, "truth", as_is=options.as_is)
     found = {name: step(bench) for name, step in STEPS.items() if not options.only or name in options.only}
     if options.only:
         return
@@ -55,25 +55,8 @@ def main() -> None:
     print(short(result), RESULT, PAGE, sep="\n")
 
 
-class Bench:
-    """Where runs are and measurements go."""
-
-    def __init__(self, runs: Path, *, as_is: bool = False) -> None:
-        self.runs, self.out, self.as_is = runs, runs / "truth", as_is
-
-    def command(self, *words: object, check: bool = True) -> str:
-        """What ``sparsecircuits WORDS`` prints; its progress goes to the terminal."""
-        line = [sys.executable, "-m", "sparsecircuits", *map(str, words)]
-        return subprocess.run(line, check=check, stdout=subprocess.PIPE, encoding="utf-8").stdout
-
-    def once(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What ``measure`` gives, kept as ``runs/truth/NAME.json``."""
-        path = self.out / f"{name}.json"
-        if not path.is_file():
-            value = measure()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        return json.loads(path.read_text(encoding="utf-8"))
+class TruthBench(Bench):
+    """With the circuits that are judged."""
 
     def run(self, name: str) -> Path:
         """The run's folder; of the demo a copy of the bundled one, with its corpus."""
@@ -107,13 +90,13 @@ def demo_tasks() -> list[str]:
     return sorted(path.name for path in (example_folder("example") / "circuits").iterdir() if path.is_dir())
 
 
-def calibration(bench: Bench) -> dict[str, Any]:
+def calibration(bench: TruthBench) -> dict[str, Any]:
     """The tests on planted models: false fails and false passes."""
     words = ("planted", "calibrate", "--seeds", SEEDS, "--controls", "--json")
     return bench.once("calibration", lambda: json.loads(bench.command(*words)))
 
 
-def cards(bench: Bench) -> dict[str, list[dict[str, Any]]]:
+def cards(bench: TruthBench) -> dict[str, list[dict[str, Any]]]:
     """``RUN METHOD`` -> the cards of its circuits."""
     found = {}
     for name in RUNS:
@@ -126,7 +109,7 @@ def cards(bench: Bench) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _check(bench: Bench, name: str, method: str, folder: Path) -> None:
+def _check(bench: TruthBench, name: str, method: str, folder: Path) -> None:
     circuits = bench.circuits(name, method)
     if circuits:
         seeds, bootstraps = STABILITY[name] if method == "faithful" else (0, 0)
@@ -135,7 +118,7 @@ def _check(bench: Bench, name: str, method: str, folder: Path) -> None:
         bench.command("check", bench.run(name), *circuits, *words, check=False)  # 1: not all Sufficient
 
 
-def cost(bench: Bench) -> dict[str, float]:
+def cost(bench: TruthBench) -> dict[str, float]:
     """Seconds of ``sparsecircuits check`` for one circuit of the demo's model, with everything around it."""
 
     def measure() -> dict[str, float]:
@@ -151,7 +134,7 @@ def cost(bench: Bench) -> dict[str, float]:
     return bench.once("cost", measure)
 
 
-STEPS: Mapping[str, Callable[[Bench], Any]] = {"calibration": calibration, "cards": cards, "cost": cost}
+STEPS: Mapping[str, Callable[[TruthBench], Any]] = {"calibration": calibration, "cards": cards, "cost": cost}
 
 
 def _arguments() -> argparse.ArgumentParser:

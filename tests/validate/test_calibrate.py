@@ -46,7 +46,7 @@ def test_false_fails_and_passes_are_counted_by_hand() -> None:
 
 
 def test_robust_needs_all_of_sufficient_and_its_own() -> None:
-    words = {test: True for test in ("T1", "T2", "T3", "T4", "T10", "T11", "T13", "T16")}
+    words = dict.fromkeys(("T1", "T2", "T3", "T4", "T10", "T11", "T13", "T16"), True)
     assert one("random", **words).robust
     assert not one("random", **{**words, "T11": False}).robust
     assert not one("random", **{**words, "T16": False}).robust

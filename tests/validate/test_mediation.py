@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsecircuits.circuit.edges import Edge, edge_blocks
 from sparsecircuits.model import Node, record
-from sparsecircuits.validate.mediation import edge_patched, logit_difference, mediation
+from sparsecircuits.validate.mediation import edge_patched, mediation
 from sparsecircuits.validate.subject import Subject
 from tests.validate.subjects import PROGRAMS, planted, subject, truth
 
@@ -43,7 +43,7 @@ def test_what_single_edges_carry() -> None:
 def test_the_last_edge_turns_the_answer_round() -> None:
     """All that differs goes through it: each prompt then leads as its partner does, the other way."""
     of = subject("quote", pairs=16)
-    lead = logit_difference(of, of.model(of.some.tokens, of.some.last), of.some).detach()
+    lead = of.leads(of.model(of.some.tokens, of.some.last), of.some).detach()
     turned = pytest.approx(float((lead + lead.roll(16)).abs().mean()), rel=1e-3)
     figures = mediation(of).figures
     (effect,) = [one["effect"] for one in figures["paths"]["edges"] if "-> 1.attn.resid_delta" in one["edge"]]
@@ -141,12 +141,12 @@ def test_a_lead_has_the_sign_of_being_right() -> None:
     pairs = dataclasses.replace(of.some, target=torch.tensor([0, 1]), other=torch.tensor([1, 0]))
     logits = torch.tensor([[3.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
     of = dataclasses.replace(of, scale=2.0)
-    assert logit_difference(of, logits, pairs).tolist() == pytest.approx([4.0, -4.0])
+    assert of.leads(logits, pairs).tolist() == pytest.approx([4.0, -4.0])
     alone = dataclasses.replace(
         pairs, form="one_against_all", target=torch.tensor([0, -1]), other=torch.tensor([-1, 0])
     )
     odds = 6 - float(torch.tensor([2.0, 2.0]).logsumexp(0))
-    assert logit_difference(of, logits, alone).tolist() == pytest.approx([odds, -odds], abs=1e-5)
+    assert of.leads(logits, alone).tolist() == pytest.approx([odds, -odds], abs=1e-5)
 
 
 def test_all_circuits_of_a_task_are_meant() -> None:

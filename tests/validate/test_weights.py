@@ -12,6 +12,7 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.circuit.edges import Edge
 from sparsecircuits.model import Node, SiteName, SparseGPT
 from sparsecircuits.tasks.score import pair_logits
+from sparsecircuits.validate.interval import ratio_rows
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.weights import (
     ENOUGH,
@@ -21,7 +22,6 @@ from sparsecircuits.validate.weights import (
     Weights,
     other_weights,
     partners,
-    ratio_rows,
     weight_ablation,
     zeroed,
 )

@@ -27,8 +27,6 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import Node
-from sparsecircuits.tasks.loss import answer_log_probabilities
-from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import pair_logits
 from sparsecircuits.validate.interval import Interval
 from sparsecircuits.validate.outcome import Outcome
@@ -147,13 +145,8 @@ def advantages(subject: Subject) -> Tensor:
 
     Where a token stands against all others: log-odds of what is right, the token or not the token.
     """
-    pairs: TokenPairs = subject.some
-    logits = subject.scale * pair_logits(subject.model, pairs).double()
-    first, second = answer_log_probabilities(logits, pairs).unbind(1)
-    advantage = first - second
-    if pairs.form == "one_against_all":
-        advantage[len(pairs) :] *= -1
-    return advantage
+    pairs = subject.some
+    return subject.leads(pair_logits(subject.model, pairs).double(), pairs)
 
 
 def certainty(advantage: Tensor) -> Tensor:

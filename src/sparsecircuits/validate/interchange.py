@@ -25,7 +25,6 @@ from torch import Tensor
 
 from sparsecircuits.model import Node, SparseGPT, hooked, intervene
 from sparsecircuits.model.sites import Site
-from sparsecircuits.tasks.loss import answer_advantage
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.validate.interval import clustered_interval, templates_of_rows
 from sparsecircuits.validate.outcome import Outcome
@@ -213,4 +212,4 @@ def _advantage(subject: Subject, pairs: TokenPairs, patch: NodeValues | None = N
     """[rows] log-odds of the right answer in the full model, under its scale, while ``patch`` is put in."""
     model = subject.model
     with (patch or NodeValues({}, {})).put(model):
-        return answer_advantage(subject.scale * model(pairs.tokens, pairs.last), pairs)
+        return subject.leads(model(pairs.tokens, pairs.last), pairs)

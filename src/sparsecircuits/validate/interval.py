@@ -52,6 +52,18 @@ def clustered_interval(values: Tensor, clusters: Sequence[str], *, seed: int = 0
     return Interval(low, high)
 
 
+def ratio_rows(above: Tensor, below: Tensor) -> Tensor:
+    """[rows] whose mean is ``above.mean() / below.mean()``, and which vary over prompts as that does.
+
+    A ratio of means to first order in each prompt, so that an interval of a mean can be taken of it.
+
+    >>> ratio_rows(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
+    tensor([1., 3.])
+    """
+    ratio = above.mean() / below.mean()
+    return ratio + (above - ratio * below) / below.mean()
+
+
 def templates_of_rows(pairs: TokenPairs) -> tuple[str, ...]:
     """The template of every row: left prompts, then right ones. Where there is only one, the pair instead."""
     if len(set(pairs.templates)) == 1:

@@ -31,12 +31,11 @@ from sparsecircuits.model import SparseGPT, intervene
 from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.hooks import Hook, hooked
 from sparsecircuits.model.sites import Site
-from sparsecircuits.tasks.loss import answer_log_probabilities
-from sparsecircuits.tasks.pairs import TokenPairs
+from sparsecircuits.validate.interval import ratio_rows
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
-from sparsecircuits.validate.weights import other_weights, partners, ratio_rows
+from sparsecircuits.validate.weights import other_weights, partners
 
 #: What a sublayer reads and works out, and what it writes.
 SUBLAYERS = {
@@ -88,7 +87,7 @@ def mediation(subject: Subject, *, edges: int = 20, draws: int = 3) -> Outcome:
     model, pairs = subject.model, subject.some
     kept = {name: torch.nonzero(keep).flatten() for name, keep in subject.complete.keep_masks().items()}
     generator = torch.Generator().manual_seed(subject.seed)
-    full = logit_difference(subject, model(pairs.tokens, pairs.last), pairs)
+    full = subject.leads(model(pairs.tokens, pairs.last), pairs)
     size = float(full.abs().mean())
     moved: dict[str, Moved] = {}
     for layer in range(model.config.n_layer):
@@ -130,18 +129,6 @@ def mediation(subject: Subject, *, edges: int = 20, draws: int = 3) -> Outcome:
         ),
         note="" if judged else "no sublayer's reading side moves the answer",
     )
-
-
-def logit_difference(subject: Subject, logits: Tensor, pairs: TokenPairs) -> Tensor:
-    """[rows] by how much the right answer leads, under the model's scale.
-
-    In ``one_against_all`` it is the log odds of the token where that is right, and minus these elsewhere.
-    """
-    answers = answer_log_probabilities(subject.scale * logits, pairs)
-    lead = answers[:, 0] - answers[:, 1]
-    if pairs.form == "one_against_all":
-        lead[len(pairs) :] *= -1
-    return lead
 
 
 @contextmanager
@@ -227,7 +214,7 @@ def _holding(model: SparseGPT, chosen: Chosen, values: Mapping[str, Tensor]) -> 
 def _lead(subject: Subject) -> Tensor:
     """[rows] the logit differences as the model runs now; rows apart, as their patches are."""
     pairs = subject.some
-    return logit_difference(subject, subject.model(pairs.tokens, pairs.last), pairs)
+    return subject.leads(subject.model(pairs.tokens, pairs.last), pairs)
 
 
 def _partner(x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.splits import Splits
-from sparsecircuits.tasks.loss import task_loss
+from sparsecircuits.tasks.loss import answer_advantage, task_loss
 from sparsecircuits.tasks.pairs import Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, calibrated, fit_scale, pair_logits
 from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
@@ -134,6 +134,10 @@ class Subject:
     def losses(self, logits: Tensor, pairs: TokenPairs) -> Tensor:
         """[rows] task losses of ``logits`` [rows, vocab] under the model's scale, in nats."""
         return task_loss(calibrated(logits, pairs, Calibration(self.scale, 0.0)), pairs)
+
+    def leads(self, logits: Tensor, pairs: TokenPairs) -> Tensor:
+        """[rows] by how much the right answer leads under the model's scale: its log-odds."""
+        return answer_advantage(self.scale * logits, pairs)
 
     @torch.no_grad()
     def circuit_losses(self, pairs: TokenPairs, circuit: Circuit | None = None) -> Tensor:

@@ -34,6 +34,7 @@ from sparsecircuits.circuit.wiring import Wires
 from sparsecircuits.model import Node, SiteName, SparseGPT
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.tasks.score import pair_logits
+from sparsecircuits.validate.interval import ratio_rows
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
@@ -205,18 +206,6 @@ def partners(others: OtherWeights, edges: Sequence[Edge], generator: torch.Gener
     drawn |= _deal(missing, left, near, generator)
     rest = (len(missing), 0) if enough else (0, len(missing))
     return Partners(tuple(drawn[place] for place in range(len(edges))), same_matrix, *rest)
-
-
-def ratio_rows(above: Tensor, below: Tensor) -> Tensor:
-    """[rows] whose mean is ``above.mean() / below.mean()``, and which vary over prompts as that does.
-
-    A ratio of means to first order in each prompt, so that an interval of a mean can be taken of it.
-
-    >>> ratio_rows(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
-    tensor([1., 3.])
-    """
-    ratio = above.mean() / below.mean()
-    return ratio + (above - ratio * below) / below.mean()
 
 
 def _near(sizes: Tensor, edges: Sequence[Edge]) -> Tensor:
