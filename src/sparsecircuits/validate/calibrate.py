@@ -43,7 +43,7 @@ DECOY_TESTS = ("T1", "T2", "T3", "T4", "T5", "T10", "T11", "T13", "T16")
 #: What a truth is put to closed under restoring, and told of without.
 CLOSED = ("T4", "T5")
 #: Nonsense maps and models of random weights of each kind.
-MAPS, WEIGHTS = 3, 1
+MAPS, WEIGHTS = 2, 1
 
 #: ``watch(models done, of which model, what is tested)``.
 Watch = Callable[[int, PlantedModel, str], None]

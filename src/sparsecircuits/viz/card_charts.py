@@ -132,30 +132,30 @@ def controls_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Nodes of the real circuit and of its controls, task by task.
 
     Args:
-        rows: with ``task``, ``kind`` (``real`` or a control's), ``nodes`` (None: out of reach).
+        rows: with ``task``, ``kind`` (``real`` or a control's), ``nodes`` (None: out of reach; 0 is drawn at
+            one half).
     """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if kind != "real"]
-    sizes = [row["nodes"] for row in rows if row["nodes"]]
+    sizes = [max(row["nodes"], 0.5) for row in rows if row["nodes"] is not None]
     beyond = 2.5 * max(sizes, default=1)
     figure = Figure(figsize=(9, 1.6 + 0.28 * len(tasks)), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     colours = ("#c2540a", "#2a8a57", "#8a4fa3", "#b08900", "#c7478b")
     for row in rows:
-        y, nodes = tasks.index(row["task"]), row["nodes"]
+        y, found = tasks.index(row["task"]), row["nodes"] is not None
+        nodes = max(row["nodes"], 0.5) if found else beyond
         if row["kind"] == "real":
-            panel.plot(nodes or beyond, y, "o", ms=7, color=_PASS, zorder=4)
-            if nodes:
+            panel.plot(nodes, y, "o", ms=7, mec=_PASS, mfc=_PASS if found else "none", zorder=4)
+            if found:
                 panel.plot([nodes, 10 * nodes], [y, y], color=_FAINT, lw=1, zorder=1)
                 panel.plot(10 * nodes, y, "|", color=_SOFT, ms=8, zorder=1)
         else:
             which = kinds.index(row["kind"])
             lift = 0.12 * (which - (len(kinds) - 1) / 2)
-            face = colours[which] if nodes else "none"
-            panel.plot(
-                nodes or beyond, y + lift, "sD^vP"[which], ms=5, mec=colours[which], mfc=face, zorder=3
-            )
+            face = colours[which] if found else "none"
+            panel.plot(nodes, y + lift, "sD^vP"[which], ms=5, mec=colours[which], mfc=face, zorder=3)
     panel.set_xscale("log")
     panel.axvline(beyond / 1.5, color=_LINE, lw=1)
     panel.text(beyond, -0.85, "out of reach", ha="center", fontsize=8, color=_SOFT)

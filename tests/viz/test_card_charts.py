@@ -1,0 +1,68 @@
+"""Charts of cards: what is drawn is what the cards say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sparsecircuits.study.charts import save_chart
+from sparsecircuits.viz.card_charts import cards_figure, controls_figure, restored_figure
+
+VERDICTS = ("Sufficient", "Robust", "Controlled", "Faithful", "Verified")
+
+
+def card(task: str, **words: str) -> dict[str, Any]:
+    tests = [
+        {"test": test, "word": word, "estimate": 0.1, "figures": {"worst": 0.4}}
+        for test, word in words.items()
+    ]
+    return {
+        "task": task,
+        "tests": tests,
+        "verdicts": [{"name": name, "state": "open", "failed": [], "missing": []} for name in VERDICTS],
+    }
+
+
+def test_a_mark_for_every_test_and_verdict() -> None:
+    figure = cards_figure(
+        {"ours": [card("a", T1="pass", T4="FAIL"), card("b", T1="n/a")], "theirs": [card("b", T4="open")]}
+    )
+    ours, theirs = figure.axes
+    assert (ours.get_title("left"), theirs.get_title("left")) == ("ours", "theirs")
+    assert [label.get_text() for label in ours.get_xticklabels()] == ["T1", "T4", "", *VERDICTS]
+    drawn = {
+        (line.get_xdata()[0], line.get_ydata()[0]): line.get_marker()
+        for line in ours.get_lines()
+        if len(line.get_xdata()) == 1
+    }
+    assert (drawn[0, 0], drawn[1, 0], drawn[0, 1]) == ("o", "X", "_")
+    assert (1, 1) not in drawn
+    assert len(drawn) == 3 + 2 * 5
+
+
+def test_plain_loss_mean_and_worst() -> None:
+    figure = restored_figure({"ours": [card("a", T1="pass", T4="pass"), card("b", T1="pass")]})
+    (panel,) = figure.axes
+    points = [
+        (line.get_xdata()[0], line.get_marker()) for line in panel.get_lines() if len(line.get_xdata()) == 1
+    ]
+    assert points == [(0.1, "o"), (0.1, "o"), (0.4, "|")]
+
+
+def test_sizes_of_controls_and_what_is_out_of_reach(tmp_path: Path) -> None:
+    rows = [
+        {"task": "a", "kind": "real", "nodes": 10},
+        {"task": "a", "kind": "nonsense-pair", "nodes": 40},
+        {"task": "a", "kind": "random-weights", "nodes": None},
+        {"task": "b", "kind": "real", "nodes": 0},
+    ]
+    figure = controls_figure(rows)
+    (panel,) = figure.axes
+    drawn = [
+        (line.get_marker(), line.get_xdata()[0]) for line in panel.get_lines() if len(line.get_xdata()) == 1
+    ]
+    assert ("s", 40) in drawn
+    assert ("D", 100) in drawn  # 2.5 times the largest
+    assert [x for marker, x in drawn if marker == "o"] == [10, 0.5]
+    save_chart(figure, tmp_path / "controls.png")
+    assert (tmp_path / "controls.png").stat().st_size > 5000
