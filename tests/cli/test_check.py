@@ -71,7 +71,7 @@ def test_a_saved_circuit_elsewhere_is_checked_by_its_folder(call: Call, run: Pat
 def test_what_needs_the_corpus_says_so(call: Call, run: Path) -> None:
     (card,) = call("check", run, "--only", "T6", "--json").json["cards"]
     (test,) = card["tests"]
-    assert test["word"] == "n/a"
+    assert test["word"] == "open"
     assert "text" in test["note"]
 
 

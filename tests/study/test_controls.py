@@ -23,6 +23,7 @@ from sparsecircuits.study.controls import (
 )
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.train import Run
+from sparsecircuits.validate.nonsense import MAPS
 from sparsecircuits.validate.prune_controls import Control, prune_controls
 from tests.prune import planted
 from tests.prune.planted import SETTINGS, STRING_CLOSING
@@ -131,20 +132,40 @@ def test_the_objective_is_always_the_task(pruned: Run) -> None:
 
 
 def test_outcomes_of_what_is_there(pruned: Run, rounds: list[list[str]]) -> None:
+    """Of T8 two of five maps are there, of T9 one of two kinds of weights: neither is judged yet."""
     pruner = RunPruner(pruned, SETTINGS)
-    t8, t9 = control_outcomes(pruned, STRING_CLOSING, model_sha256=pruner.hash)
-    assert (t8.test, t8.passed, t8.figures["of"]) == ("T8", True, 2)
-    assert (t9.test, t9.passed, t9.figures["of"]) == ("T9", True, 1)
-    assert control_outcomes(pruned, STRING_CLOSING, model_sha256="another") == []
-    assert control_outcomes(pruned, planted.LAST_QUOTE, model_sha256=pruner.hash) == []
+    t8, t9 = control_outcomes(pruner, STRING_CLOSING)
+    assert (t8.test, t8.word, t8.figures["of"]) == ("T8", "open", 2)
+    assert "nonsense-pair-2" in t8.note
+    assert (t9.test, t9.word, t9.figures["of"]) == ("T9", "open", 1)
+    assert control_outcomes(pruner, planted.LAST_QUOTE) == []
     assert rounds == []
 
 
+def test_one_of_each_kind_is_judged(pruned: Run) -> None:
+    """The same results under the names that are missing."""
+    pruner = RunPruner(pruned, SETTINGS)
+    folder = pruned.folder / "controls" / "string_closing"
+    there = json.loads((folder / "nonsense-pair-0" / RESULT_FILE).read_text())
+    names = [str(one) for one in MAPS] + ["random-weights-0", "shuffled-weights-0"]
+    for name in names:
+        kind, _, seed = name.rpartition("-")
+        result = {**there["result"], "kind": kind, "seed": int(seed)}
+        path = folder / name / RESULT_FILE
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**there, "result": result}))
+    t8, t9 = control_outcomes(pruner, STRING_CLOSING)
+    assert (t8.word, t8.figures["of"], len(t8.figures["beside"])) == ("pass", 4, 1)
+    assert (t9.word, t9.figures["of"]) == ("pass", 2)
+
+
 def test_controls_of_other_settings_are_no_comparison(pruned: Run) -> None:
+    stricter = RunPruner(pruned, SETTINGS.replace(target=0.1))
+    assert control_outcomes(stricter, STRING_CLOSING) == []
     folder = pruned.folder / "controls" / "string_closing"
     told = json.loads((folder / "nonsense-pair-0" / RESULT_FILE).read_text())
     (folder / "nonsense-pair-0" / RESULT_FILE).write_text(json.dumps({**told, "settings": "others"}))
-    outcomes = control_outcomes(pruned, STRING_CLOSING, model_sha256=RunPruner(pruned, SETTINGS).hash)
+    outcomes = control_outcomes(RunPruner(pruned, SETTINGS), STRING_CLOSING)
     assert [outcome.figures["of"] for outcome in outcomes] == [1, 1]
 
 

@@ -242,11 +242,11 @@ def test_a_circuit_of_nothing_is_the_worst_control():
     assert nonsense_control(nothing, [PAIR], target=0.15).estimate == 40.0
 
 
-def test_open_and_not_applicable():
+def test_open_where_there_is_nothing_to_compare():
     assert nonsense_control(REAL, [RANDOM], target=0.15).word == "open"
     assert nonsense_control(None, [PAIR], target=0.15).word == "open"
     unreachable = ControlResult(kind="real", unreachable=True)
-    assert nonsense_control(unreachable, [PAIR], target=0.15).word == "n/a"
+    assert nonsense_control(unreachable, [PAIR], target=0.15).word == "open"
 
 
 def test_controls_by_name(tokenizer: Tokenizer):

@@ -85,3 +85,19 @@ def test_where_the_model_does_not_fail_nothing_is_judged() -> None:
     assert not outcome.open
     assert outcome.note == "the model does not fail on its shifted variants"
     assert shifted(subject("quote")).note == "the task has no shifted variants"
+
+
+def test_a_circuit_that_always_says_the_same_foretells_nothing() -> None:
+    """On every shifted prompt the model says one answer, as an empty circuit does: kappa means nothing."""
+
+    def same(rng: random.Random, split: Split, room: int) -> TextPair:
+        letters = "".join(rng.choice("ijkl") for _ in range(8))
+        return TextPair(f"i{letters}'k\"'i'", f"i{letters}'k\"'j'", "'", '"', "last")
+
+    shift = Task("quote:same", "ends alike", "contrast", same)
+    nothing = subject("quote", circuit=truth("quote").keeping(()))
+    outcome = shifted(nothing, variants=[shift], pairs=32)
+    (row,) = outcome.figures["variants"]
+    assert row["judged"]
+    assert outcome.passed is False
+    assert row["correlation"] == pytest.approx(0, abs=1e-6)

@@ -24,6 +24,8 @@ def test_a_truth_beats_all_of_them() -> None:
     assert outcome.figures["p"] == pytest.approx(0.9**50)
     assert outcome.figures["random_best"] > outcome.figures["loss"]
     assert outcome.settings["draws"] == 50
+    assert outcome.interval == pytest.approx((50 / (50 + 1.96**2), 1.0))  # Wilson's, of all of 50
+    assert 0 <= (outcome.control or 0) <= 1
 
 
 def test_too_few_draws_cannot_reject_the_null_hypothesis() -> None:

@@ -41,3 +41,13 @@ def test_files_that_lack_something_are_found_out(tmp_path: Path) -> None:
     outcome = replay(whole.about(wrong))
     assert not outcome.passed
     assert outcome.estimate == pytest.approx(0.5, abs=0.01)
+
+
+def test_damaged_files_fail_and_say_why(tmp_path: Path) -> None:
+    whole = subject("bigram")
+    save_circuit(whole.circuit, tmp_path / "broken")
+    (tmp_path / "broken" / "circuit.json").write_text("{}")
+    outcome = replay(whole, circuit=tmp_path / "broken")
+    assert outcome.passed is False
+    assert "a new process cannot run it" in outcome.note
+    assert "circuit.json" in outcome.note

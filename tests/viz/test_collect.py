@@ -20,6 +20,7 @@ from sparsecircuits.tasks import Task, TextPair, TokenPairs
 from sparsecircuits.validate import Interval, Necessity
 from sparsecircuits.validate.card import Card
 from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.thresholds import THRESHOLDS
 from sparsecircuits.viz import check_document, collect, render_page
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
 
@@ -254,7 +255,7 @@ def test_a_card_joins_the_page_only_if_it_is_of_this_circuit(circuit: Circuit, t
         task=circuit.task,
         level="quick",
         circuit_sha256=circuit_hash(circuit),
-        thresholds_sha256="",
+        thresholds_sha256=THRESHOLDS.sha256,
         about={},
         outcomes=(outcome,),
     )

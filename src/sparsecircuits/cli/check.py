@@ -152,7 +152,7 @@ def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: 
         for circuit, folder in circuits:
             task = task_of(circuit, run, tasks)
             path = _card_path(circuit, folder, options, bundled)
-            card = None if path is None else checker.load(circuit, path)
+            card = None if path is None else checker.load(circuit, task, path)
             bar = progress.add(f"check {circuit.task}")
             if card is None:
 

@@ -82,13 +82,13 @@ def restored_rows(
         seed: of the draws.
         never: site name -> [width] boolean, deleted nodes that do not come back.
     """
-    factors, cut = circuit.factors(), sorted(circuit.cut)
+    factors, kept, cut = circuit.factors(), circuit.keep_masks(), sorted(circuit.cut)
     for draw in draws:
         drawn = drawn_restore(model.config.node_count, seed, draw, edges=len(cut))
         back = split_by_site(model.config, drawn.nodes.bool())
         if never is not None:
             back = {name: some & ~never[name] for name, some in back.items()}
-        live = {name: torch.where((keep == 0) & back[name], 1.0, keep) for name, keep in factors.items()}
+        live = {name: torch.where(~kept[name] & back[name], 1.0, one) for name, one in factors.items()}
         absent = [ends for ends, there in zip(cut, drawn.edges.tolist(), strict=True) if not there]
         with freeze(model, live, circuit.frozen, cut=absent):
             losses = task_loss(calibrated(pair_logits(model, pairs), pairs, held), pairs)

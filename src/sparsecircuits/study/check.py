@@ -1,45 +1,53 @@
 """Report cards of a run's circuits: the tests of one circuit, and those that take many prunings.
 
-A card lies beside its circuit, as ``RUN/circuits/TASK/card.json``; one of the same circuit, thresholds and
-level (or a higher one) is loaded, not made again. The tests of one circuit come from
+A card lies beside its circuit, as ``RUN/circuits/TASK/card.json``; one of the same model, circuit, thresholds
+and tests, and of that level or a higher one, is loaded, not made again. The tests of one circuit come from
 :mod:`sparsecircuits.validate.card`. At the level ``full`` these join, all of them kept and gone on with:
 
 - T8 and T9, from the controls in ``RUN/controls`` (:mod:`sparsecircuits.study.controls`);
 - T20, from 10 seeds and 5 bootstraps in ``RUN/consensus`` (:mod:`sparsecircuits.study.consensus`);
 - where the circuit alone is not necessary, the union of all circuits of the task, in ``RUN/complete``.
 
-What of these is there already joins a card of any level.
+What of these is there already, of the same model, task and settings, joins a card of any level. A card is
+written before the prunings begin, and again after each test of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from sparsecircuits.circuit import Circuit, load_circuit
 from sparsecircuits.circuit.files import CIRCUIT_FILE, circuit_hash
-from sparsecircuits.errors import CheckpointError, DataError, PruneError
+from sparsecircuits.errors import CheckpointError, DataError, PruneError, TaskError
+from sparsecircuits.model import Node
 from sparsecircuits.prune import PruneConfig
-from sparsecircuits.study.complete import find_complete, folder_of
-from sparsecircuits.study.consensus import consensus
+from sparsecircuits.study.complete import RESULT_FILE, find_complete, folder_of
+from sparsecircuits.study.consensus import consensus, lines_of
 from sparsecircuits.study.controls import COUNTS, control_outcomes, run_controls
+from sparsecircuits.study.lines import read_lines
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.tasks import SUITES, Task
+from sparsecircuits.tasks.own import is_of
 from sparsecircuits.tasks.strings import SINGLE_DOUBLE_QUOTE
 from sparsecircuits.train import Run
 from sparsecircuits.validate.binarise import binarise
 from sparsecircuits.validate.card import Card, check_circuit, level_tests
-from sparsecircuits.validate.catalogue import LEVELS, PAIRS, Level
+from sparsecircuits.validate.catalogue import LEVELS, PAIRS, VERSION, Level
 from sparsecircuits.validate.distribution import on_distribution
 from sparsecircuits.validate.exhaustive import exhaustive, quote_domain
 from sparsecircuits.validate.known import outcome_of_stability
+from sparsecircuits.validate.necessity import necessity
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.replay import replay
 from sparsecircuits.validate.specificity import OtherTask, other_tasks, specificity
+from sparsecircuits.validate.stability import jaccard
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
@@ -59,7 +67,7 @@ class CheckPlan:
         only: these tests alone; none: all of the level.
         again: whether cards that are there are made anew.
         weights: models with random weights of each kind, for T9 at the level full.
-        seeds, bootstraps: prunings of T20, at the level full.
+        seeds, bootstraps: prunings of T20, at the level full; without seeds there is no T20.
         seed: of prompts and draws.
     """
 
@@ -71,28 +79,49 @@ class CheckPlan:
     bootstraps: int = BOOTSTRAPS
     seed: int = 0
 
+    @property
+    def slow(self) -> list[str]:
+        """Tests of this plan that take prunings."""
+        if self.level != "full":
+            return []
+        stable = self.seeds >= 1 and self.seeds + self.bootstraps > 1
+        tests = ["T8", "T9", *(["T20"] if stable else [])]
+        return [test for test in tests if not self.only or test in self.only]
+
+    @property
+    def prunings(self) -> dict[str, int]:
+        """How many, for a card to say; none below the level full."""
+        full = self.level == "full"
+        return {name: getattr(self, name) if full else 0 for name in ("weights", "seeds", "bootstraps")}
+
 
 class RunChecker:
     """Checks circuits of one run; what they have in common is made once."""
 
     def __init__(self, run: Run, plan: CheckPlan) -> None:
         self.run, self.plan = run, plan
-        self.model, self.tokenizer = run.model().to_sparse(), run.tokenizer()
+        self.pruner = RunPruner(run, PruneConfig())
+        self.model, self.tokenizer = self.pruner.model, self.pruner.tokenizer
         self.corpus = corpus_of(run)
         self._others: dict[tuple[str, int], dict[str, OtherTask]] = {}
 
-    def load(self, circuit: Circuit, path: Path) -> Card | None:
-        """The card that is there, if it is of this circuit and as thorough."""
+    def load(self, circuit: Circuit, task: Task, path: Path) -> Card | None:
+        """The card that is there, if it is of this model, circuit and plan; with what was measured since."""
         if self.plan.again or not path.is_file():
             return None
         try:
             card = Card.load(path)
         except CheckpointError:
             return None
+        union = self._complete(circuit, task)
+        told = self._about(circuit if union is None else union)
         same = card.circuit_sha256 == circuit_hash(circuit) and card.thresholds_sha256 == THRESHOLDS.sha256
-        enough = LEVELS.index(card.level) >= LEVELS.index(self.plan.level)
-        asked = all(card.outcome(test) is not None for test in self.plan.only)
-        return card if same and enough and asked else None
+        equal = all(card.about.get(key) == value for key, value in told.items())
+        enough = all(card.about.get(key, 0) >= count for key, count in self.plan.prunings.items())
+        thorough = LEVELS.index(card.level) >= LEVELS.index(self.plan.level)
+        if not (same and equal and enough and thorough and all(map(card.outcome, self.plan.only))):
+            return None
+        return card.with_outcomes(self._measured(circuit, task))
 
     def check(
         self,
@@ -113,15 +142,18 @@ class RunChecker:
             watch: told of each test.
 
         Raises:
+            CheckpointError: the circuit is of another model.
             TaskError: the task does not fit the tokenizer.
         """
-        plan, reports = self.plan, {}
+        if circuit.info.get("model_sha256", self.pruner.hash) != self.pruner.hash:
+            raise CheckpointError(f"{self.run.folder}: the circuit for {circuit.task} is of another model")
+        plan = self.plan
         tests = level_tests(plan.level, only=plan.only)
-        tests |= self._ours(circuit, tests, folder)
-        extra = [] if plan.only or plan.level == "quick" else ["binarised", "distribution"]
-        slow = self._slow()
-        exhaust = plan.level != "quick" and not plan.only
-        total, done = len(tests) + len(extra) + len(slow), 0
+        tests |= self._ours(tests, circuit, folder)
+        reports = {} if plan.only or plan.level == "quick" else self._reports()
+        if task.name == SINGLE_DOUBLE_QUOTE.name and (reports or "T25" in plan.only):
+            tests["T25"] = lambda subject: exhaustive(subject, quote_domain(self.tokenizer))
+        total, done = len(tests) + len(reports) + len(plan.slow), 0
 
         def tell(what: str) -> None:
             nonlocal done
@@ -129,44 +161,58 @@ class RunChecker:
                 watch(what, done, total)
             done += 1
 
-        union = self._complete(circuit, task)
+        subject = self._subject(circuit, task)
+        card = check_circuit(subject, plan.level, tests=tests, watch=tell)
+        told: dict[str, Any] = {}
+        for name, measure in reports.items():
+            tell(name)
+            told[name] = measure(subject).to_dict()
+        about = {**card.about, **self._about(subject.complete), **plan.prunings}
+        card = dataclasses.replace(card, reports=told, about=about)
+        for test in (None, *plan.slow):
+            failed = []
+            if test is not None:
+                tell(test)
+                failed = self._prune_for(test, circuit, task)
+            card = card.with_outcomes([*failed, *self._measured(circuit, task)])
+            if path is not None:
+                card.save(path)
+        return card
+
+    def _about(self, complete: Circuit) -> dict[str, Any]:
+        """What a card says besides the circuit, and must say still to be loaded."""
+        return {
+            "model_sha256": self.pruner.hash,
+            "tests_version": VERSION,
+            "seed": self.plan.seed,
+            "complete_sha256": circuit_hash(complete),
+        }
+
+    def _subject(self, circuit: Circuit, task: Task) -> Subject:
+        """The circuit under test, with the union of all circuits where it is redundant and that is known."""
         subject = Subject.of(
             self.model,
             circuit,
             task,
             self.tokenizer,
             self.corpus,
-            pairs=PAIRS[plan.level],
-            complete=union,
-            seed=plan.seed,
+            pairs=PAIRS[self.plan.level],
+            complete=self._complete(circuit, task),
+            seed=self.plan.seed,
         )
-        card = check_circuit(subject, plan.level, tests=tests, watch=tell)
-        for name in extra:
-            tell(name)
-            reports[name] = (binarise if name == "binarised" else on_distribution)(subject).to_dict()
-        card = dataclasses.replace(card, reports=reports)
-        more = []
-        if task.name == SINGLE_DOUBLE_QUOTE.name and (exhaust or "T25" in plan.only):
-            tell("T25")
-            more.append(exhaustive(subject, quote_domain(self.tokenizer)))
-        for test in slow:
-            tell(test)
-            self._prune_for(test, circuit, task)
-        card = card.with_outcomes([*more, *self._measured(circuit, task)])
-        if plan.level == "full" and (needed := card.outcome("T2")) is not None and needed.open:
-            card = card.with_outcomes(self._necessity_of_union(subject, task))
-        if path is not None:
-            card.save(path)
-        return card
+        if self.plan.level != "full" or self.plan.only or subject.complete is not circuit:
+            return subject
+        alone = necessity(self.model, circuit, subject.train, subject.heldout, draws=1, seed=self.plan.seed)
+        if alone.necessary or self.corpus is None:
+            return subject
+        try:
+            find_complete(self._plain_pruner(circuit), task)
+        except PruneError:
+            return subject
+        union = self._complete(circuit, task)
+        return subject if union is None else dataclasses.replace(subject, complete=union)
 
-    def _slow(self) -> list[str]:
-        """Tests of this plan that take prunings."""
-        tests = ["T8", "T9", *(["T20"] if self.plan.seeds + self.plan.bootstraps > 1 else [])]
-        if self.plan.level != "full":
-            return []
-        return [test for test in tests if not self.plan.only or test in self.plan.only]
-
-    def _ours(self, circuit: Circuit, tests: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    def _ours(self, tests: dict[str, Any], circuit: Circuit, folder: Path | None) -> dict[str, Any]:
         """Tests that know the run: replay of its own files, other tasks found once."""
         saved = folder is not None and load_circuit(folder).equals(circuit)
         ours = {
@@ -176,6 +222,13 @@ class RunChecker:
             ),
         }
         return {test: run for test, run in ours.items() if test in tests}
+
+    def _reports(self) -> dict[str, Callable[[Subject], Any]]:
+        """What stands on a card beside the tests; the second needs text."""
+        return {
+            "binarised": binarise,
+            **({} if self.corpus is None else {"distribution": on_distribution}),
+        }
 
     def _other_tasks(self, subject: Subject) -> dict[str, OtherTask]:
         longest = subject.config.max_tokens
@@ -188,9 +241,10 @@ class RunChecker:
             )
         return self._others[key]
 
-    def _pruner(self, circuit: Circuit) -> RunPruner:
+    def _own_pruner(self, circuit: Circuit) -> RunPruner:
         """With the settings that the circuit was found with."""
-        return RunPruner(self.run, PruneConfig.from_dict(dict(circuit.info.get("config", {}))))
+        self.pruner.configure(PruneConfig.from_dict(dict(circuit.info.get("config", {}))))
+        return self.pruner
 
     def _plain_pruner(self, circuit: Circuit) -> RunPruner:
         """With the objective ``task`` on the same prompts to the same target, whatever the circuit was found
@@ -198,50 +252,54 @@ class RunChecker:
         found = PruneConfig.from_dict(dict(circuit.info.get("config", {})))
         same = ("train_pairs", "selection_pairs", "validation_pairs", "heldout_pairs", "max_tokens")
         kept = {name: getattr(found, name) for name in (*same, "mean_tokens", "target", "seed")}
-        return RunPruner(self.run, PruneConfig(objective="task", **kept))
+        self.pruner.configure(PruneConfig(objective="task", **kept))
+        return self.pruner
 
     def _complete(self, circuit: Circuit, task: Task) -> Circuit | None:
-        """The saved union of all circuits of the task, with this one's nodes."""
-        folder = folder_of(self.run, task) / "union"
-        if not (folder / CIRCUIT_FILE).is_file():
-            return None
-        union = load_circuit(folder)
-        same = union.frozen.keys() == circuit.frozen.keys()
-        ours = union.info.get("model_sha256") in (None, circuit.info.get("model_sha256"))
-        return Circuit(circuit.task, union.nodes | circuit.nodes, circuit.frozen) if same and ours else None
-
-    def _necessity_of_union(self, subject: Subject, task: Task) -> list[Outcome]:
-        """T2 and T17 of the union, once it is found."""
+        """The union of all circuits of the task with this one's nodes, if it was found to be complete."""
+        folder = folder_of(self.run, task)
         try:
-            find_complete(self._plain_pruner(subject.circuit), task)
-        except PruneError:
-            return []
-        union = self._complete(subject.circuit, task)
-        if union is None:
-            return []
-        subject = dataclasses.replace(subject, complete=union)
-        return [run(subject) for run in level_tests("standard", only=("T2", "T17")).values()]
+            told = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+            union = load_circuit(folder / "union")
+        except (OSError, ValueError, CheckpointError):
+            return None
+        ours = union.info.get("model_sha256", self.pruner.hash) == self.pruner.hash
+        if not (told.get("complete") and ours and union.frozen.keys() == circuit.frozen.keys()):
+            return None
+        return Circuit(circuit.task, union.nodes | circuit.nodes, circuit.frozen)
 
-    def _prune_for(self, test: str, circuit: Circuit, task: Task) -> None:
-        """Do the prunings of a test; those that are done stay."""
-        if test == "T20":
-            plan = self.plan
-            try:
-                consensus(self._pruner(circuit), task, seeds=plan.seeds, bootstraps=plan.bootstraps)
-            except PruneError:
-                return
-        else:
-            counts = COUNTS[test] if test == "T8" else dict.fromkeys(COUNTS[test], self.plan.weights)
-            run_controls(self._plain_pruner(circuit), task, counts)
+    def _prune_for(self, test: str, circuit: Circuit, task: Task) -> list[Outcome]:
+        """Do the prunings of a test; those that are done stay. Gives an outcome only where they cannot be."""
+        plan = self.plan
+        try:
+            if test == "T20":
+                pruner = self._own_pruner(circuit)
+                consensus(pruner, task, seeds=plan.seeds, bootstraps=plan.bootstraps)
+            else:
+                counts = COUNTS[test] if test == "T8" else dict.fromkeys(COUNTS[test], plan.weights)
+                run_controls(self._plain_pruner(circuit), task, counts)
+        except (PruneError, TaskError, DataError) as error:
+            return [
+                Outcome(test=test, estimate=None, passed=None, open=True, note=str(error).splitlines()[0])
+            ]
+        return []
 
     def _measured(self, circuit: Circuit, task: Task) -> list[Outcome]:
-        """Outcomes of prunings that are there."""
-        outcomes = control_outcomes(self.run, task, model_sha256=circuit.info.get("model_sha256"))
-        folder = self.run.folder / "consensus" / task.name.replace(":", "_")
-        if (folder / CIRCUIT_FILE).is_file():
-            core = load_circuit(folder)
-            if core.info.get("model_sha256") == circuit.info.get("model_sha256"):
-                outcomes.append(outcome_of_stability(core.info["stability"]))
+        """Outcomes of prunings that are there, of this model, task and the circuit's settings."""
+        outcomes = control_outcomes(self._plain_pruner(circuit), task)
+        pruner = self._own_pruner(circuit)
+        path = lines_of(pruner, task)
+        folder = path.with_suffix("")
+        if not (folder / CIRCUIT_FILE).is_file():
+            return outcomes
+        core = load_circuit(folder)
+        ours = core.info.get("model_sha256") == pruner.hash and is_of(core.info, task)
+        if ours and core.info.get("config") == pruner.config.to_dict():
+            others = [
+                frozenset(map(Node.parse, row["names"])) for row in read_lines(path) if row.get("names")
+            ]
+            own = fmean(jaccard(circuit.nodes, nodes) for nodes in others)
+            outcomes.append(outcome_of_stability(core.info["stability"], own=own))
         return outcomes
 
 

@@ -20,8 +20,7 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model.checkpoint import write_atomic
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.tasks import Task
-from sparsecircuits.tasks.own import is_of, version_of
-from sparsecircuits.train import Run
+from sparsecircuits.tasks.own import version_of
 from sparsecircuits.validate.controls import ControlResult, nonsense_control, random_weights_control
 from sparsecircuits.validate.nonsense import MAPS
 from sparsecircuits.validate.outcome import Outcome
@@ -140,30 +139,39 @@ def missing_controls(pruner: RunPruner, task: Task, counts: Mapping[str, int]) -
     return [one for one in wanted if _read(pruner, one, task) is None]
 
 
-def control_outcomes(run: Run, task: Task, *, model_sha256: str | None) -> list[Outcome]:
-    """T8 and T9 from what is there of this model and task, whatever the settings; none of a test not made."""
-    folder = _folder(run, task)
-    real = _told_at(folder / "real" / RESULT_FILE)
-    if real is None or real["model_sha256"] != model_sha256 or not is_of(real, task):
-        return []
+def control_outcomes(pruner: RunPruner, task: Task) -> list[Outcome]:
+    """T8 and T9 from what is there of this model, task and settings; none of a test that was not made.
+
+    A test that lacks one of its kinds (all maps of T8, both kinds of weights of T9) is open.
+    """
+    folder, asked = folder_of(pruner, task), _settings(pruner, task)
     told = [one for path in sorted(folder.glob(f"*/{RESULT_FILE}")) if (one := _told_at(path)) is not None]
-    results = [ControlResult.from_dict(one["result"]) for one in told if one["settings"] == real["settings"]]
-    study = ControlStudy(
-        next(one for one in results if one.kind == "real"),
-        tuple(one for one in results if one.kind != "real"),
-        folder,
-        real["target"],
-    )
-    return [outcome for outcome in study.outcomes if not outcome.open]
+    results = [ControlResult.from_dict(one["result"]) for one in told if one["settings"] == asked]
+    real = [one for one in results if one.kind == "real"]
+    if not real:
+        return []
+    controls = tuple(one for one in results if one.kind != "real")
+    study = ControlStudy(real[0], controls, folder, pruner.config.target)
+    needed = {"T8": {str(one) for one in MAPS}, "T9": {f"{kind}-0" for kind in WEIGHTS}}
+    there = {one.name for one in controls}
+    return [
+        outcome if needed[outcome.test] <= there else _lacking(outcome, needed[outcome.test] - there)
+        for outcome in study.outcomes
+        if needed[outcome.test] & there
+    ]
+
+
+def _lacking(outcome: Outcome, names: set[str]) -> Outcome:
+    """Open, unless what is there fails already."""
+    if outcome.passed is False:
+        return outcome
+    note = f"not pruned yet: {', '.join(sorted(names))}"
+    return dataclasses.replace(outcome, passed=None, open=True, note=note)
 
 
 def folder_of(pruner: RunPruner, task: Task) -> Path:
     """Where the controls of a task lie; a variant's ``:`` becomes ``_``."""
-    return _folder(pruner.run, task)
-
-
-def _folder(run: Run, task: Task) -> Path:
-    return run.folder / "controls" / task.name.replace(":", "_")
+    return pruner.run.folder / "controls" / task.name.replace(":", "_")
 
 
 def _settings(pruner: RunPruner, task: Task) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from sparsecircuits.prune.restore import restored_rows
@@ -12,6 +14,7 @@ from sparsecircuits.validate.output_match import output_match
 from sparsecircuits.validate.stochastic import DRAWS, StochasticAblation
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.sufficiency import sufficiency
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
 def outcome_of_sufficiency(subject: Subject) -> Outcome:
@@ -38,43 +41,63 @@ def outcome_of_sufficiency(subject: Subject) -> Outcome:
 
 
 def outcome_of_necessity(subject: Subject, *, draws: int = 20) -> Outcome:
-    """T2: without the (complete) circuit the task is lost. Control: random circuits, deleted likewise."""
-    pairs, circuit = subject.heldout, subject.complete
-    found = necessity(subject.model, circuit, subject.train, pairs, draws=draws, seed=subject.seed)
-    alone = circuit is subject.circuit
-    redundant = alone and not found.necessary
+    """T2: without the circuit the task is lost. Control: random circuits, deleted likewise.
+
+    A circuit that is redundant alone is asked together with all others of the task, where they are known
+    (``subject.complete``). Then it must also be one of the ways: with the others deleted and it left, the
+    model still does the task. (Anything beside the others would pass else, even no node at all.)
+    """
+    circuit, pairs, seed = subject.circuit, subject.heldout, subject.seed
+    alone = necessity(subject.model, circuit, subject.train, pairs, draws=draws, seed=seed)
+    union = subject.complete
+    others = union.keeping(union.nodes - circuit.nodes)
+    together, left, passed, note = alone, None, alone.necessary, ""
+    is_open = not alone.necessary and not others.nodes
+    if others.nodes and not alone.necessary:
+        together = necessity(subject.model, union, subject.train, pairs, draws=draws, seed=seed)
+        left = necessity(subject.model, others, subject.train, pairs, draws=1, seed=seed).refitted_accuracy
+        passed = together.necessary and left >= THRESHOLDS.one_way
+        note = f"redundant alone; judged with the {len(others)} nodes of the task's other circuits"
+    elif is_open:
+        note = "redundant: the model does the task without it; prune --complete looks for the rest"
     return Outcome(
         test="T2",
-        estimate=found.refitted_accuracy,
-        control=found.random_change,
-        passed=None if redundant else found.necessary,
-        open=redundant,
+        estimate=together.refitted_accuracy,
+        control=together.random_change,
+        passed=None if is_open else passed,
+        open=is_open,
         figures={
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            "refitted_loss": found.refitted_loss,
-            "random_worst": found.random_worst,
-            "full_loss": found.full_loss,
-            "nodes": len(circuit),
-            "label": "necessary" if found.necessary else "redundant",
+            "accuracy": together.accuracy,
+            "loss": together.loss,
+            "refitted_loss": together.refitted_loss,
+            "random_worst": together.random_worst,
+            "full_loss": together.full_loss,
+            "nodes": len(circuit) if together is alone else len(union),
+            "label": "necessary" if alone.necessary else "redundant",
+            "alone_accuracy": alone.accuracy,
+            "alone_refitted_accuracy": alone.refitted_accuracy,
+            "accuracy_by_it_among_the_circuits": left,
         },
         settings=subject.settings(
             pairs,
-            ablated="the circuit" if alone else "the union of all circuits of the task",
+            ablated="the circuit" if together is alone else "the union of all circuits of the task",
             to="their means",
             refitted="scale and candidate bias, on the train split",
             draws=draws,
         ),
-        note="redundant: the model does the task without it; prune --complete looks for the rest"
-        if redundant
-        else "",
+        note=note,
     )
 
 
 def outcome_of_output_match(subject: Subject) -> Outcome:
-    """T3: the circuit answers as the model does. Control: a random circuit of equal profile."""
-    pairs = subject.heldout
-    found = output_match(subject.model, subject.circuit, pairs, full_scale=subject.scale)
+    """T3: the circuit answers as the model does. Control: a random circuit of equal profile.
+
+    The circuit's logits are under its own scale (and bias), as in T1: that is what it says it answers.
+    """
+    pairs, circuit = subject.heldout, subject.circuit
+    found = output_match(subject.model, circuit, pairs, full_scale=subject.scale)
+    alike = dataclasses.replace(circuit, scale=subject.scale, bias=0.0)
+    plain = output_match(subject.model, alike, pairs, full_scale=subject.scale)
     (random,) = subject.random_circuits(1)
     other = output_match(subject.model, random, pairs, full_scale=subject.scale)
     return Outcome(
@@ -86,10 +109,16 @@ def outcome_of_output_match(subject: Subject) -> Outcome:
         figures={
             "worst": found.worst,
             "agreement": found.agreement,
+            "under_the_models_scale": plain.divergence,
             "control_agreement": other.agreement,
         },
         settings=subject.settings(
-            pairs, ablated="all other nodes", to="their means", over="the answer and all else"
+            pairs,
+            ablated="all other nodes",
+            to="their means",
+            over="the answer and all else",
+            circuit_scale=circuit.scale,
+            circuit_bias=circuit.bias,
         ),
     )
 
@@ -131,6 +160,6 @@ def _restored(subject: Subject, draws: int) -> torch.Tensor:
         subject.some,
         held=Calibration(subject.scale, 0.0),
         draws=range(draws),
-        seed=subject.seed,
+        seed=subject.draw_seed,
     )
     return torch.stack(list(rows))

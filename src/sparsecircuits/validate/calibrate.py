@@ -68,9 +68,12 @@ class Judged:
 
     @property
     def robust(self) -> bool:
-        """Whether every test of the verdict Robust passes, those of Sufficient too, but for replay."""
-        replayed = {"T24": Outcome(test="T24", estimate=0.0, passed=True)}
-        found = {**replayed, **self.outcomes}
+        """Whether every test of the verdict Robust passes, those of Sufficient too, but for replay and T2.
+
+        A decoy beside the truth is redundant, which leaves T2 open; that alone must not save the others.
+        """
+        given = {test: Outcome(test=test, estimate=0.0, passed=True) for test in ("T2", "T24")}
+        found = {**self.outcomes, **given}
         return {verdict.name: verdict.state for verdict in verdicts_of(found.values())}["Robust"] == "yes"
 
 

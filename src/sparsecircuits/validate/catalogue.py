@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+#: Of the tests' definitions: a card of other ones is made anew.
+VERSION = 2
 Level = Literal["quick", "standard", "full"]
 #: Held-out pairs of each level; there are twice as many prompts.
 PAIRS: Mapping[Level, int] = {"quick": 64, "standard": 128, "full": 512}

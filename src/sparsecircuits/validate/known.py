@@ -11,16 +11,30 @@ from sparsecircuits.validate.planted.plant import PlantedModel
 from sparsecircuits.validate.planted.score import score_circuit
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
+#: Fewer prunings than this say nothing yet.
+FEWEST = 5
 
-def outcome_of_stability(told: Mapping[str, Any]) -> Outcome:
-    """T20, from the ``info["stability"]`` of a consensus core. Control: random sets of the same sizes."""
+
+def outcome_of_stability(told: Mapping[str, Any], *, own: float | None = None) -> Outcome:
+    """T20, from the ``info["stability"]`` of a consensus core. Control: random sets of the same sizes.
+
+    Args:
+        told: figures of many prunings' circuits.
+        own: mean Jaccard index of the circuit that is tested and theirs; told beside.
+    """
+    few = told["circuits"] < FEWEST
     return Outcome(
         test="T20",
         estimate=told["jaccard"],
         control=told["random_jaccard"],
-        passed=told["passed"],
-        figures={key: told[key] for key in ("circuits", "core", "core_loss", "mean_loss")},
+        passed=None if few else told["passed"],
+        open=few,
+        figures={
+            **{key: told[key] for key in ("circuits", "core", "core_loss", "mean_loss")},
+            "own_jaccard": own,
+        },
         settings={"seeds": told["seeds"], "bootstraps": told["bootstraps"]},
+        note=f"{told['circuits']} circuits; {FEWEST} are needed" if few else "",
     )
 
 

@@ -11,6 +11,7 @@ import math
 
 import torch
 
+from sparsecircuits.validate.interval import Interval
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
@@ -18,7 +19,10 @@ from sparsecircuits.validate.thresholds import THRESHOLDS
 
 @torch.no_grad()
 def random_circuits(subject: Subject, *, draws: int = 200) -> Outcome:
-    """T10: the share of ``draws`` random circuits that the circuit beats, by its plain loss."""
+    """T10: the share of ``draws`` random circuits that the circuit beats, by its plain loss.
+
+    Control: the share of the others that the first of them beats. The interval is over draws.
+    """
     own = float(subject.circuit_losses(subject.some).mean())
     losses = torch.tensor(
         [
@@ -32,8 +36,8 @@ def random_circuits(subject: Subject, *, draws: int = 200) -> Outcome:
     return Outcome(
         test="T10",
         estimate=share,
-        interval=None,
-        control=0.5,
+        interval=_wilson(wins, draws),
+        control=float((losses[1:] > losses[0]).double().mean()) if draws > 1 else None,
         passed=share >= THRESHOLDS.random_quantile and chance <= THRESHOLDS.alpha,
         figures={
             "loss": own,
@@ -49,6 +53,15 @@ def random_circuits(subject: Subject, *, draws: int = 200) -> Outcome:
             drawn="as many active nodes at each site, the circuit's own last",
         ),
     )
+
+
+def _wilson(wins: int, draws: int) -> Interval:
+    """95% interval of a share of independent draws (Wilson's)."""
+    z, share = 1.96, wins / draws
+    middle = share + z * z / (2 * draws)
+    reach = z * math.sqrt(share * (1 - share) / draws + z * z / (4 * draws * draws))
+    scale = 1 + z * z / draws
+    return Interval(max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
 
 
 def binomial_tail(draws: int, wins: int, chance: float) -> float:

@@ -68,6 +68,9 @@ def replay(subject: Subject, *, model: Path | None = None, circuit: Path | None 
         }
         (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
         there = _in_new_process(folder)
+    if isinstance(there, str):
+        failed = f"a new process cannot run it: {there}"
+        return Outcome(test="T24", estimate=None, passed=False, note=failed)
     changes = {key: abs(there["losses"][key] - here[key]) for key in sets}
     same = {key: there["hashes"][key] == pairs.hash for key, pairs in sets.items()}
     worst = max(changes.values())
@@ -101,10 +104,13 @@ def _loss(subject: Subject, pairs: TokenPairs) -> float:
         return score(pair_logits(subject.model, pairs), pairs, subject.circuit.calibration).loss
 
 
-def _in_new_process(folder: Path) -> dict[str, Any]:
+def _in_new_process(folder: Path) -> dict[str, Any] | str:
+    """What it says; or the last line of what went wrong."""
     words = [sys.executable, "-m", "sparsecircuits.validate.replay", str(folder)]
-    told = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
-    return json.loads(told)
+    told = subprocess.run(words, check=False, capture_output=True, encoding="utf-8")
+    if told.returncode:
+        return (told.stderr.strip().splitlines() or [f"exit code {told.returncode}"])[-1]
+    return json.loads(told.stdout)
 
 
 @torch.no_grad()

@@ -116,6 +116,11 @@ class Subject:
         """The same questions about another circuit of the model, such as a random one."""
         return dataclasses.replace(self, circuit=circuit, complete=circuit)
 
+    @property
+    def draw_seed(self) -> int:
+        """Of restorings and of texts to resample from: none that a pruning has seen, whatever its seed."""
+        return self.seed + 1_000_000
+
     @functools.cached_property
     def some(self) -> TokenPairs:
         """The first :data:`FEW` held-out pairs."""

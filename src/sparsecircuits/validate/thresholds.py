@@ -25,6 +25,8 @@ class Thresholds(Config):
     """T2: accuracy without the circuit at least, raw and refitted ..."""
     chance_high: float = 0.60
     """T2: ... and at most."""
+    one_way: float = 0.90
+    """T2: accuracy, refitted, with all *other* circuits of a task deleted, at least: it is one way."""
     divergence: float = 0.1
     """T3: mean KL to the full model at most ..."""
     worst_divergence: float = 1.0

@@ -37,6 +37,7 @@ from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
 from sparsecircuits.validate import Necessity
 from sparsecircuits.validate.card import CARD_FILE, Card
+from sparsecircuits.validate.thresholds import THRESHOLDS
 from sparsecircuits.viz.facts import logits_out, node_effects, prompt_samples, tokens_in
 from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.page import write_page
@@ -120,7 +121,10 @@ def card_entry(circuit: Circuit, path: Path) -> dict[str, Any]:
         card = Card.load(path)
     except CheckpointError:
         return {}
-    if card.circuit_sha256 != circuit_hash(circuit):
+    model = circuit.info.get("model_sha256")
+    of_another = model is not None and card.about.get("model_sha256", model) != model
+    stale = card.circuit_sha256 != circuit_hash(circuit) or card.thresholds_sha256 != THRESHOLDS.sha256
+    if of_another or stale:
         return {}
     told, known = card.to_dict(), load_schema()["$defs"]["card_test"]["properties"]
     tests = [{key: test[key] for key in known} for test in told["tests"]]
