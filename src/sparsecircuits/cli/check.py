@@ -16,7 +16,7 @@ from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, near_misses
 from sparsecircuits.examples import example_name
-from sparsecircuits.validate.catalogue import KINDS, VERDICTS, Level
+from sparsecircuits.validate.catalogue import KINDS, LEVELS, VERDICTS, Level
 
 if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 TEST_COLUMNS = (
     Column("test", "test"),
     Column("name", "name"),
-    Column("figure", "what"),
+    Column("word", ""),
     Column("estimate", "estimate", ".3g"),
     Column("range", "95% interval"),
     Column("control", "control", ".3g"),
-    Column("word", ""),
-    Column("passes", "passes"),
+    Column("figure", "estimate of"),
 )
 CARD_COLUMNS = (
     Column("task", "task"),
@@ -52,13 +51,16 @@ class Options(Config):
     task, is needed, no random circuit would do), Robust (works as the model does, whatever comes back),
     Controlled (the search finds nothing as small for nonsense), Faithful (holds against an adversary and on
     other texts, and every search finds it), Verified (agrees with the model on every input of a domain).
-    "open": a test that the verdict needs has not been run.
+    "open": a test that the verdict needs has not been run, or cannot be judged yet; its line says why. Where
+    one fails, its line says by what. "control": the same of what should not pass, such as a random circuit
+    (docs/truth.md has a table of all tests).
 
     --level quick takes seconds (T1-T4, T10, T11, T24), standard a minute or more (all tests of one circuit,
     its nodes as two-level steps, their part in pretraining); full takes 1,024 prompts and many prunings:
     nonsense tasks, random weights, ten seeds and five bootstraps, which RUN keeps and goes on with. A card
     goes to RUN/circuits/TASK/card.json and onto the page; one that is there of the same circuit and as
-    thorough is shown, not made again. Exit code 1: a circuit is not Sufficient.
+    thorough is shown, not made again, and a lower level never takes its place. Exit code 1:
+    Sufficient is "no" for some circuit.
 
     Examples: sparsecircuits check demo/sparse bracket_counting --level quick
 
@@ -74,9 +76,9 @@ class Options(Config):
     level: Level = "standard"
     """How thoroughly."""
     only: Annotated[tuple[str, ...], arg(metavar="[TEST ...]")] = ()
-    """These tests alone, such as T4 T12."""
+    """These tests alone, such as T4 T12; no card is written then."""
     out: Path | None = None
-    """Write cards to this folder, as TASK.json; of a bundled run they are written nowhere else."""
+    """Write cards to this folder, as TASK.json; those of a bundled run are written nowhere else."""
     again: bool = False
     """Make cards anew that are there."""
     task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
@@ -97,20 +99,30 @@ class Options(Config):
             raise ConfigError("--weights is at least 1, --seeds and --bootstraps are at least 0")
         for test in self.only:
             if test not in KINDS:
-                raise ConfigError(f"no test {test!r}; {near_misses(test, KINDS)}")
+                raise ConfigError(f"no test {test!r}; {near_misses(test.upper(), KINDS)}")
+            if test == "T21":
+                raise ConfigError("T21 needs a truth: sparsecircuits planted score")
+            if LEVELS.index(KINDS[test].level) > LEVELS.index(self.level):
+                raise ConfigError(
+                    f"{test} is not run at --level {self.level}; --level {KINDS[test].level} does"
+                )
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise ConfigError(f"--out is {self.out}, which is a file; it must be a folder")
 
 
 def run(options: Options) -> int:
     """Check and print; 1 if a circuit is not Sufficient."""
     run = open_run(options.run)
-    cards = check_circuits(run, _asked(run, options.circuits), options)
+    asked = _asked(run, options.circuits)
+    cards = check_circuits(run, asked, options)
     if options.json:
         print_json({"run": str(run.folder), "cards": [card.to_dict() for card in cards]})
     elif len(cards) == 1:
         print_card(cards[0])
     else:
         print_table([_summary(card) for card in cards], CARD_COLUMNS)
-    if example_name(run.folder) is None and not options.only:
+    ours = any(folder.parent == run.circuits for _, folder in asked)
+    if ours and example_name(run.folder) is None and not options.only and options.out is None:
         _write_page(run, options)
     states = [verdict.state for card in cards for verdict in card.verdicts if verdict.name == "Sufficient"]
     return 1 if "no" in states else 0
@@ -153,7 +165,7 @@ def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: 
             task = task_of(circuit, run, tasks)
             path = _card_path(circuit, folder, options, bundled)
             card = None if path is None else checker.load(circuit, task, path)
-            bar = progress.add(f"check {circuit.task}")
+            bar = progress.add(f"check {circuit.task}" + (f": shown from {path}" if card else ""))
             if card is None:
 
                 def tell(what: str, done: int, of: int, bar: Any = bar) -> None:
@@ -171,9 +183,11 @@ def _card_path(circuit: Circuit, folder: Path, options: Options, bundled: bool) 
     """Where a card goes: nowhere for a bundled run or single tests, unless a folder is given."""
     from sparsecircuits.validate.card import CARD_FILE
 
+    if options.only:
+        return None
     if options.out is not None:
         return options.out / f"{circuit.task.replace(':', '_')}.json"
-    return None if bundled or options.only else folder / CARD_FILE
+    return None if bundled else folder / CARD_FILE
 
 
 def print_card(card: Card) -> None:
@@ -191,8 +205,10 @@ def print_card(card: Card) -> None:
     )
     print_table(rows, TEST_COLUMNS, title=title)
     for test in told["tests"]:
-        if test["note"]:
-            print(f"{test['test']}: {test['note']}")
+        passes = f"passes: {test['passes']}" if test["word"] == "FAIL" else ""
+        if test["note"] or passes:
+            said = "; ".join(part for part in (test["note"], passes) if part)
+            print(f"{test['test']} {test['word']}: {said}")
     for verdict in told["verdicts"]:
         why = _why(verdict)
         print(f"{verdict['name'] + ':':<12} {verdict['state']:<5} {why or verdict['meaning']}")

@@ -53,7 +53,7 @@ COMMANDS = {
     "generate": Command("let a model go on with a text"),
     "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),
     "prune": Command("cut out the circuit that does a task", resumes=True),
-    "check": Command("is a circuit true? put it to the tests, print its report card", resumes=True),
+    "check": Command("is a circuit true? put it to the tests, print its report card"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("draw circuits as one self-contained page"),
     "planted": Command("score pruners on models whose circuits are known"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sparsecircuits.study.controls import ControlStudy
     from sparsecircuits.tasks import Task
     from sparsecircuits.train import Run
+    from sparsecircuits.validate.outcome import Outcome
 
 COLUMNS = (
     Column("name", "task"),
@@ -23,8 +24,8 @@ COLUMNS = (
     Column("seed", "seed", "d"),
     Column("nodes", "nodes", ",d"),
     Column("edges", "edges", ",d"),
-    Column("loss", "loss", ".3f"),
-    Column("stochastic", "restored", ".3f"),
+    Column("loss", "held-out loss", ".3f"),
+    Column("stochastic", "nodes come back", ".3f"),
     Column("told", "ratio"),
     Column("note", "note"),
 )
@@ -32,7 +33,12 @@ COLUMNS = (
 
 def control_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     """Prune every task and its controls, print the sizes; 1 if no task has a circuit to compare with."""
-    from sparsecircuits.study.controls import missing_controls, parse_controls, run_controls
+    from sparsecircuits.study.controls import (
+        control_outcomes,
+        missing_controls,
+        parse_controls,
+        run_controls,
+    )
     from sparsecircuits.study.pruning import RunPruner
     from sparsecircuits.validate.prune_controls import mask_steps
 
@@ -54,7 +60,7 @@ def control_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
                 found.append({"name": task.name, "controls": [], "folder": None, "note": str(error)})
                 continue
             bar.update(bar.total or 1)
-            found.append(_told(task, study))
+            found.append(_told(task, study, control_outcomes(pruner, task)))
     if options.json:
         print_json({"run": str(run.folder), "target": options.config.target, "tasks": found})
     else:
@@ -62,7 +68,7 @@ def control_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     return 0 if any(one["controls"] and not one["controls"][0]["unreachable"] for one in found) else 1
 
 
-def _told(task: Task, study: ControlStudy) -> dict[str, Any]:
+def _told(task: Task, study: ControlStudy, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """One task as plain data; its ``controls`` begin with the real task."""
     return {
         "name": task.name,
@@ -70,7 +76,7 @@ def _told(task: Task, study: ControlStudy) -> dict[str, Any]:
             {**one.to_dict(), "ratio": one.node_ratio(study.real), "edge_ratio": one.edge_ratio(study.real)}
             for one in (study.real, *study.controls)
         ],
-        "outcomes": [one.to_dict() for one in study.outcomes if not one.open],
+        "outcomes": [one.to_dict() for one in outcomes],
         "folder": str(study.folder),
         "note": None,
     }
@@ -91,12 +97,14 @@ def _print(found: Sequence[dict[str, Any]]) -> None:
         for outcome in one.get("outcomes", ()):
             print(f"{one['name']}: {_sentence(outcome)}")
         if one["folder"]:
-            print(f"controls: {one['folder']}")
+            print(f"controls: {one['folder']} (sparsecircuits check puts them on the circuit's card)")
 
 
 def _sentence(outcome: dict[str, Any]) -> str:
     """Such as ``T8 FAIL: the smallest of 2 controls has 2.86 times the nodes``."""
-    word = {True: "pass", False: "FAIL", None: "n/a"}[outcome["passed"]]
+    word = {True: "pass", False: "FAIL", None: "open" if outcome["open"] else "n/a"}[outcome["passed"]]
+    if outcome["open"]:
+        return f"{outcome['test']} {word}: {outcome['note']}"
     if outcome["estimate"] is None:
         return f"{outcome['test']} {word}: {outcome['note']}"
     figures = outcome["figures"]

@@ -9,7 +9,7 @@ import torch
 from sparsecircuits.prune.restore import restored_rows
 from sparsecircuits.tasks.score import Calibration
 from sparsecircuits.validate.necessity import necessity
-from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.outcome import Outcome, missed
 from sparsecircuits.validate.output_match import output_match
 from sparsecircuits.validate.stochastic import DRAWS, StochasticAblation
 from sparsecircuits.validate.subject import Subject
@@ -94,7 +94,7 @@ def outcome_of_output_match(subject: Subject) -> Outcome:
 
     The circuit's logits are under its own scale (and bias), as in T1: that is what it says it answers.
     """
-    pairs, circuit = subject.heldout, subject.circuit
+    pairs, circuit, t = subject.heldout, subject.circuit, THRESHOLDS
     found = output_match(subject.model, circuit, pairs, full_scale=subject.scale)
     alike = dataclasses.replace(circuit, scale=subject.scale, bias=0.0)
     plain = output_match(subject.model, alike, pairs, full_scale=subject.scale)
@@ -106,6 +106,13 @@ def outcome_of_output_match(subject: Subject) -> Outcome:
         interval=found.interval,
         control=other.divergence,
         passed=found.passed,
+        note=missed(
+            most={
+                "mean": (found.divergence, t.divergence),
+                "99th percentile": (found.worst, t.worst_divergence),
+            },
+            least={"agreement": (found.agreement, t.agreement)},
+        ),
         figures={
             "worst": found.worst,
             "agreement": found.agreement,
@@ -128,13 +135,14 @@ def outcome_of_stochastic_ablation(subject: Subject, *, draws: int = DRAWS) -> O
     """T4: deleted nodes come back at random. Control: a random circuit of equal profile."""
     (random,) = subject.random_circuits(1)
     mean, other = _restored(subject, draws), _restored(subject.about(random), draws)
-    found = StochasticAblation.of(mean.mean(1), subject.target)
+    found, limit = StochasticAblation.of(mean.mean(1), subject.target), THRESHOLDS.stochastic_worst
     return Outcome(
         test="T4",
         estimate=found.mean,
         interval=subject.interval(mean.mean(0), subject.some),
         control=float(other.mean()),
         passed=found.passed,
+        note=missed(most={"worst draw": (found.worst, limit)}),
         figures={
             "worst": found.worst,
             "error": found.error,

@@ -20,7 +20,7 @@ from sparsecircuits.tasks.loss import answer_advantage, correct
 from sparsecircuits.tasks.pairs import Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, calibrated, pair_logits
 from sparsecircuits.validate.interval import Interval
-from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.outcome import Outcome, missed
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
@@ -113,8 +113,10 @@ def shifted(subject: Subject, *, pairs: int | None = None, variants: list[Task] 
         )
         return Outcome.not_applicable("T12", why, variants=rows)
     worst = min(judged, key=lambda row: row["kappa"])
+    least = min(row["correlation"] for row in judged)
     return Outcome(
         test="T12",
+        note=missed(least={"correlation": (least, THRESHOLDS.shift_correlation)}),
         estimate=worst["kappa"],
         control=worst["control_kappa"],
         passed=all(
@@ -122,7 +124,7 @@ def shifted(subject: Subject, *, pairs: int | None = None, variants: list[Task] 
             for row in judged
         ),
         figures={
-            "correlation": min(row["correlation"] for row in judged),
+            "correlation": least,
             "worst_variant": worst["variant"],
             "variants": rows,
         },

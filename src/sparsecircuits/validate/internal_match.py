@@ -34,7 +34,7 @@ from sparsecircuits.model.sites import Site
 from sparsecircuits.ops.attention import attention_weights
 from sparsecircuits.tasks.pairs import TokenPairs
 from sparsecircuits.validate.interval import Interval
-from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.outcome import Outcome, missed
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
@@ -78,7 +78,9 @@ def internal_match(subject: Subject, *, draws: int = 5) -> Outcome:
             "control_attention_distance": _mean(one.attention for one in controls),
         },
         settings=subject.settings(pairs, ablated="all nodes outside the circuit, by means", draws=draws),
-        note="" if found.heads else "no head has a kept node, so attention is not compared",
+        note=missed(most={"attention rows": (found.attention, THRESHOLDS.attention_distance)})
+        if found.attention is not None
+        else "no head has a kept node, so attention is not compared",
     )
 
 

@@ -60,6 +60,25 @@ class Outcome:
         return cls(**{**data, "interval": None if interval is None else Interval(*interval)})
 
 
+#: Condition -> its value, and what that may be.
+Parts = Mapping[str, tuple[float, float]]
+
+
+def missed(*, most: Parts | None = None, least: Parts | None = None) -> str:
+    """Which of a test's conditions are missed, in words: values that may be so much at most, or at least.
+
+    >>> missed(most={"worst draw": (0.8, 0.69), "mean": (0.1, 0.3)}, least={"agreement": (0.9, 0.95)})
+    'worst draw 0.8, above 0.69; agreement 0.9, below 0.95'
+    """
+    parts = [
+        f"{name} {value:.3g}, above {to:.3g}" for name, (value, to) in (most or {}).items() if value > to
+    ]
+    parts += [
+        f"{name} {value:.3g}, below {to:.3g}" for name, (value, to) in (least or {}).items() if value < to
+    ]
+    return "; ".join(parts)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
