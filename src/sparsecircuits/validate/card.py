@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from sparsecircuits.circuit.files import circuit_hash
-from sparsecircuits.errors import CheckpointError
+from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model.checkpoint import write_atomic
 from sparsecircuits.validate.adversarial import adversarial_ablation
 from sparsecircuits.validate.basics import (
@@ -193,6 +193,8 @@ def level_tests(level: Level, *, only: Iterable[str] = ()) -> dict[str, Test]:
 
     Those that take prunings (T8, T9, T20) are not among them; nor is T25, which needs a domain.
     """
+    if level not in LEVELS:
+        raise ConfigError(f"unknown level {level!r}; known: {', '.join(LEVELS)}")
     draws = {"draws": FEWER_DRAWS} if level == "quick" else {}
     tests: dict[str, Test] = {
         "T1": outcome_of_sufficiency,
