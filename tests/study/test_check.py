@@ -136,3 +136,13 @@ def test_without_the_corpus_prunings_leave_their_tests_open(
     assert "corpus" in outcomes["T8"].note
     assert "binarised" in card.reports
     assert "distribution" not in card.reports
+
+
+def test_the_reports_leave_their_pictures_beside_the_card(
+    run: Run, circuit: Circuit, task: Task, tmp_path: Path, few: None
+) -> None:
+    card = RunChecker(run, CheckPlan()).check(circuit, task, tmp_path / "card.json")
+    assert list(card.reports) == ["binarised"]  # there is no text for the other
+    assert (tmp_path / "card-binarised.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "card-distribution.png").exists()
+    assert set(card.reports["binarised"]["effects"]) == set(map(str, circuit.nodes))

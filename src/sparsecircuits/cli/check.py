@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,13 +205,32 @@ def print_card(card: Card) -> None:
     )
     print_table(rows, TEST_COLUMNS, title=title)
     for test in told["tests"]:
-        passes = f"passes: {test['passes']}" if test["word"] == "FAIL" else ""
+        passes = f"to pass: {test['passes']}" if test["word"] == "FAIL" else ""
         if test["note"] or passes:
             said = "; ".join(part for part in (test["note"], passes) if part)
             print(f"{test['test']} {test['word']}: {said}")
+    for line in _reported(told["reports"]):
+        print(line)
     for verdict in told["verdicts"]:
         why = _why(verdict)
         print(f"{verdict['name'] + ':':<12} {verdict['state']:<5} {why or verdict['meaning']}")
+
+
+def _reported(reports: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured beside the tests, a line each."""
+    if (steps := reports.get("binarised")) is not None:
+        taken = f"{len(steps['taken'])} of {len(steps['steps'])}"
+        yield (
+            f"every node a two-level step: loss {steps['loss']:.3f} for {steps['plain']:.3f}, accuracy "
+            f"{steps['accuracy']:.1%}; {taken} can be steps within the target"
+        )
+    if (text := reports.get("distribution")) is not None:
+        random = text["random_removed"]
+        beside = f" (a random circuit: {random['mean']:+.3f})" if random else ""
+        yield (
+            f"on training text: {text['removed']['mean']:+.3f} nats a token without the circuit{beside}; "
+            f"it uses {text['edges']} of the {text['component_edges']} edges of its nodes"
+        )
 
 
 def _why(verdict: dict[str, Any]) -> str:

@@ -8,6 +8,9 @@ and tests, and of that level or a higher one, is loaded, not made again. The tes
 - T20, from 10 seeds and 5 bootstraps in ``RUN/consensus`` (:mod:`sparsecircuits.study.consensus`);
 - where the circuit alone is not necessary, the union of all circuits of the task, in ``RUN/complete``.
 
+Beside the tests stand, at the levels standard and full, the nodes as two-level steps and their part in the
+loss on the training distribution; the pictures of both lie beside the card.
+
 What of these is there already, of the same model, task and settings, joins a card of any level. A card is
 written before the prunings begin, and again after each test of them.
 """
@@ -19,7 +22,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +31,7 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE, circuit_hash
 from sparsecircuits.errors import CheckpointError, DataError, PruneError, TaskError
 from sparsecircuits.model import Node
 from sparsecircuits.prune import PruneConfig
+from sparsecircuits.study.charts import save_chart
 from sparsecircuits.study.complete import RESULT_FILE, find_complete, folder_of
 from sparsecircuits.study.consensus import consensus, lines_of
 from sparsecircuits.study.controls import COUNTS, control_outcomes, run_controls
@@ -50,6 +54,10 @@ from sparsecircuits.validate.specificity import OtherTask, other_tasks, specific
 from sparsecircuits.validate.stability import jaccard
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
+from sparsecircuits.viz.truth_charts import binarise_chart, distribution_chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Models with random weights of each kind of T9; seeds and bootstraps of T20.
 WEIGHTS, SEEDS, BOOTSTRAPS = 3, 10, 5
@@ -93,6 +101,22 @@ class CheckPlan:
         """How many, for a card to say; none below the level full."""
         full = self.level == "full"
         return {name: getattr(self, name) if full else 0 for name in ("weights", "seeds", "bootstraps")}
+
+
+class _Report(NamedTuple):
+    """Something measured beside the tests, and its picture."""
+
+    measure: Callable[[Subject], Any]
+    draw: Callable[[Any, str], Figure]
+
+
+def picture_path(card: Path, name: str) -> Path:
+    """Where the picture of a report lies: beside its card.
+
+    >>> picture_path(Path("a/card.json"), "binarised").as_posix()
+    'a/card-binarised.png'
+    """
+    return card.with_name(f"{card.stem}-{name}.png")
 
 
 class RunChecker:
@@ -164,9 +188,13 @@ class RunChecker:
         subject = self._subject(circuit, task)
         card = check_circuit(subject, plan.level, tests=tests, watch=tell)
         told: dict[str, Any] = {}
-        for name, measure in reports.items():
+        for name, report in reports.items():
             tell(name)
-            told[name] = measure(subject).to_dict()
+            found = report.measure(subject)
+            told[name] = found.to_dict()
+            if path is not None:
+                title = f"{circuit.task}, {len(circuit)} nodes"
+                save_chart(report.draw(found, title), picture_path(path, name))
         about = {**card.about, **self._about(subject.complete), **plan.prunings}
         card = dataclasses.replace(card, reports=told, about=about)
         for test in (None, *plan.slow):
@@ -240,12 +268,12 @@ class RunChecker:
             )
         return exhaustive(subject, quote_domain(self.tokenizer))
 
-    def _reports(self) -> dict[str, Callable[[Subject], Any]]:
+    def _reports(self) -> dict[str, _Report]:
         """What stands on a card beside the tests; the second needs text."""
-        return {
-            "binarised": binarise,
-            **({} if self.corpus is None else {"distribution": on_distribution}),
-        }
+        found = {"binarised": _Report(binarise, binarise_chart)}
+        if self.corpus is not None:
+            found["distribution"] = _Report(on_distribution, distribution_chart)
+        return found
 
     def _other_tasks(self, subject: Subject) -> dict[str, OtherTask]:
         longest = subject.config.max_tokens
