@@ -56,9 +56,11 @@ def control_ratios(cards: Iterable[Card], test: str) -> list[float | None]:
 def figures(found: Found) -> list[dict[str, Any]]:
     """Every row of the promises."""
     told, cards = found["calibration"], found["cards"]
-    fails = [rate for rate in told["false_fails"] if rate["name"] != "any of them"]
+    *fails, some = told["false_fails"]
+    assert some["name"] == "any of them"
     rows = [
         figure("calibration: models", told["models"], 40, "max"),
+        figure("calibration: true circuits that fail any test", some["share"], 0.05, "min"),
         figure("calibration: false fails, worst test", max(r["share"] for r in fails), 0.05, "min"),
         figure(
             "calibration: false passes, worst decoy",
@@ -107,7 +109,9 @@ def figures(found: Found) -> list[dict[str, Any]]:
 def summary(found: Found) -> dict[str, Any]:
     """What stands beside the figures in the JSON: verdicts and failed tests of every circuit."""
     return {
-        "calibration": {key: found["calibration"][key] for key in ("models", "false_fails", "false_passes")},
+        "calibration": {
+            key: found["calibration"][key] for key in ("models", "false_fails", "bare", "false_passes")
+        },
         "circuits": {name: [_brief(card) for card in cards] for name, cards in found["cards"].items()},
     }
 
@@ -117,6 +121,7 @@ def _brief(card: Card) -> dict[str, Any]:
         "task": card["task"],
         "nodes": card["about"]["nodes"],
         "edges": card["about"]["edges"],
+        "level": card["level"],
         "verdicts": {one["name"]: one["state"] for one in card["verdicts"]},
         "failed": [one["test"] for one in card["tests"] if one["passed"] is False],
         "estimates": {one["test"]: one["estimate"] for one in card["tests"]},
@@ -142,7 +147,12 @@ def tables(result: Mapping[str, Any], found: Found) -> str:
 
 def _rates(told: Mapping[str, Any]) -> str:
     lines = [["", "wrong", "of", "share"]]
-    for title, key in (("true, fails {}", "false_fails"), ("false, {}", "false_passes")):
+    kinds = (
+        ("true, fails {}", "false_fails"),
+        ("true without the pair that cancels (not judged), fails {}", "bare"),
+        ("false, {}", "false_passes"),
+    )
+    for title, key in kinds:
         for rate in told[key]:
             name = rate["name"]
             words = f"{name} {KINDS[name].name}" if name in KINDS else name
@@ -153,11 +163,19 @@ def _rates(told: Mapping[str, Any]) -> str:
 
 
 def _verdicts(cards: Sequence[Card]) -> str:
-    lines = [["task", "nodes", "edges", *VERDICTS, "fails"]]
+    lines = [["task", "level", "nodes", "edges", *VERDICTS, "fails"]]
     for card in cards:
         failed = " ".join(one["test"] for one in card["tests"] if one["passed"] is False)
         size = [f"{card['about'][key]:,}" for key in ("nodes", "edges")]
-        lines.append([f"`{card['task']}`", *size, *(state(card, verdict) for verdict in VERDICTS), failed])
+        lines.append(
+            [
+                f"`{card['task']}`",
+                card["level"],
+                *size,
+                *(state(card, verdict) for verdict in VERDICTS),
+                failed,
+            ]
+        )
     return markdown(lines)
 
 
