@@ -20,7 +20,6 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.config import PruneConfig
-from sparsecircuits.prune.splits import Splits
 from sparsecircuits.tasks.loss import answer_advantage, task_loss
 from sparsecircuits.tasks.pairs import Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, calibrated, fit_scale, pair_logits
@@ -93,19 +92,18 @@ class Subject:
             TaskError: the task does not fit the tokenizer.
         """
         config = config or PruneConfig.from_dict(dict(circuit.info.get("config", {})))
-        config = config.replace(
-            train_pairs=TRAIN_PAIRS, selection_pairs=1, validation_pairs=1, heldout_pairs=pairs, seed=seed
-        )
-        drawn = Splits.draw(task, tokenizer, config, model.config.n_ctx)
+        longest = min(config.max_tokens, model.config.n_ctx)
+        train = task.pairs(tokenizer, "train", TRAIN_PAIRS, seed=seed, max_tokens=longest)
+        heldout = task.pairs(tokenizer, "heldout", pairs, seed=seed, max_tokens=longest)
         return cls(
             model=model,
             circuit=circuit,
             task=task,
             tokenizer=tokenizer,
             corpus=corpus,
-            train=drawn.train,
-            heldout=drawn.heldout,
-            scale=fit_scale(pair_logits(model, drawn.train), drawn.train),
+            train=train,
+            heldout=heldout,
+            scale=fit_scale(pair_logits(model, train), train),
             target=circuit.info.get("target", config.target),
             config=config,
             complete=circuit if complete is None else complete,
