@@ -31,7 +31,7 @@ def state(card: Card, verdict: str) -> str:
     return next(one["state"] for one in card["verdicts"] if one["name"] == verdict)
 
 
-def test_of(card: Card, test: str) -> Mapping[str, Any] | None:
+def outcome_in(card: Card, test: str) -> Mapping[str, Any] | None:
     """One test of a card, if it was run."""
     return next((one for one in card["tests"] if one["test"] == test), None)
 
@@ -49,7 +49,7 @@ def share(cards: Sequence[Card], verdict: str) -> float:
 
 def control_ratios(cards: Iterable[Card], test: str) -> list[float | None]:
     """The smallest size ratio of each task's controls; None: the target is out of reach."""
-    found = (test_of(card, test) for card in cards)
+    found = (outcome_in(card, test) for card in cards)
     return [one["estimate"] for one in found if one is not None and one["passed"] is not None]
 
 
@@ -98,7 +98,9 @@ def figures(found: Found) -> list[dict[str, Any]]:
                 )
             )
             rows.append(figure(f"{what}: smallest ratio of nodes", min(reached), RATIO, "max"))
-    replays = [one["estimate"] for some in cards.values() for card in some if (one := test_of(card, "T24"))]
+    replays = [
+        one["estimate"] for some in cards.values() for card in some if (one := outcome_in(card, "T24"))
+    ]
     if replays:
         rows.append(figure("replay: largest change of a loss", max(replays), 1e-5, "min"))
     for level, seconds in found["cost"].items():
@@ -186,7 +188,7 @@ def _by_test(groups: Mapping[str, Sequence[Card]]) -> str:
         cells = []
         for name in names:
             asked = [
-                one for card in groups[name] if (one := test_of(card, test)) and one["passed"] is not None
+                one for card in groups[name] if (one := outcome_in(card, test)) and one["passed"] is not None
             ]
             estimates = [one["estimate"] for one in asked if one["estimate"] is not None]
             middle = f", median {number(statistics.median(estimates))}" if estimates else ""
@@ -219,7 +221,7 @@ def _controls(card: Card) -> list[dict[str, Any]]:
     """The real circuit of the search, and its controls."""
     found: list[dict[str, Any]] = []
     for test in ("T8", "T9"):
-        outcome = test_of(card, test)
+        outcome = outcome_in(card, test)
         if outcome is not None and outcome["passed"] is not None and "real" in outcome["figures"]:
             real = [outcome["figures"]["real"]] if not found else []
             found += [*real, *outcome["figures"]["controls"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,15 @@ from typing import Any
 import pytest
 
 from sparsecircuits.cli import main
+from sparsecircuits.tasks import TASKS
+from tests.prune import planted
+
+#: Settings of a pruning that takes a second on the planted run, and its task.
+QUICK = (
+    *("--steps", "60", "--penalties", "28", "--train-pairs", "64", "--selection-pairs", "32"),
+    *("--validation-pairs", "32", "--heldout-pairs", "32", "--mean-tokens", "512"),
+)
+NAME = planted.STRING_CLOSING.name
 
 
 @dataclass(frozen=True)
@@ -59,3 +68,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_run(trained: Path, tmp_path: Path) -> Path:
     """A copy to write into."""
     return Path(shutil.copytree(trained, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def the_task() -> Iterator[None]:
+    """The planted run's task is a built-in one meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, NAME, planted.STRING_CLOSING)
+        yield
+
+
+@pytest.fixture(scope="module")
+def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model whose circuit is known."""
+    return planted.planted_run(tmp_path_factory.mktemp("planted")).folder
+
+
+@pytest.fixture
+def folder(planted_run: Path, tmp_path: Path) -> Path:
+    """A copy of it to write into."""
+    return Path(shutil.copytree(planted_run, tmp_path / "run"))

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sparsecircuits.circuit import load_circuit
-from sparsecircuits.tasks import TASKS
 from sparsecircuits.train import Run
-from tests.cli.test_prune_modes import NAME, QUICK
+from tests.cli.conftest import NAME, QUICK
 from tests.prune import planted
 
-
-@pytest.fixture(scope="module", autouse=True)
-def the_task() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TASKS, NAME, planted.STRING_CLOSING)
-        yield
-
-
-@pytest.fixture(scope="module")
-def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return planted.planted_run(tmp_path_factory.mktemp("planted")).folder
-
-
-@pytest.fixture
-def folder(planted_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(planted_run, tmp_path / "run"))
+pytestmark = pytest.mark.usefixtures("the_task")
 
 
 def test_table_and_json(call, folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,31 +9,10 @@ import pytest
 from sparsecircuits.circuit import load_circuit
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.study import storage
-from sparsecircuits.tasks import TASKS
+from tests.cli.conftest import NAME, QUICK
 from tests.prune import planted
 
-QUICK = (
-    *("--steps", "60", "--penalties", "28", "--train-pairs", "64", "--selection-pairs", "32"),
-    *("--validation-pairs", "32", "--heldout-pairs", "32", "--mean-tokens", "512"),
-)
-NAME = planted.STRING_CLOSING.name
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_task() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TASKS, NAME, planted.STRING_CLOSING)
-        yield
-
-
-@pytest.fixture(scope="module")
-def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return planted.planted_run(tmp_path_factory.mktemp("planted")).folder
-
-
-@pytest.fixture
-def folder(planted_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(planted_run, tmp_path / "run"))
+pytestmark = pytest.mark.usefixtures("the_task")
 
 
 def test_tune(call, folder: Path) -> None:
