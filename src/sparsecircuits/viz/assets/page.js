@@ -1,8 +1,8 @@
-// The start: read the document, keep the state (which circuit, which node), follow the address.
+// The start: show a document, follow the address, keep the choice (which circuit, which node) in it.
+// What brings the document calls start(data) once; parts that want to hear of a choice register in
+// `listeners`.
 
-const data = JSON.parse(byId("document").textContent);
 const READS = { format: "sparsecircuits.page", version: 1 };
-const state = { circuit: null, node: null, graph: null };
 
 // Circuit ids and node names may hold anything; each part of the address is escaped by itself.
 function address(id, node) {
@@ -27,6 +27,7 @@ function choose(name, focus = false) {
   renderPanel(state.circuit, node, choose);
   renderPrompts(state.circuit, node);
   remember(address(state.circuit.id, name));
+  heard("node", state.circuit, node);
 }
 
 function showCircuit(circuit) {
@@ -38,6 +39,7 @@ function showCircuit(circuit) {
   renderFacts(circuit);
   renderLegend(circuit);
   renderCard(circuit);
+  heard("circuit", circuit);
 }
 
 function remember(hash) {
@@ -85,7 +87,9 @@ function setUpPrint() {
   addEventListener("afterprint", () => { for (const fold of opened) fold.open = false; });
 }
 
-function start() {
+// Show this document: everything begins here.
+function start(wanted) {
+  data = wanted;
   setUpTheme();
   if (data.format !== READS.format || data.version !== READS.version) {
     byId("title").textContent = "This page cannot show its document";
@@ -107,5 +111,3 @@ function start() {
   setUpPrint();
   follow();
 }
-
-start();
