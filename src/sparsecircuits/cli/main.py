@@ -55,7 +55,7 @@ COMMANDS = {
     "prune": Command("cut out the circuit that does a task", resumes=True),
     "check": Command("is a circuit true? put it to the tests, print its report card"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
-    "view": Command("draw circuits as one self-contained page"),
+    "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }

@@ -8,6 +8,7 @@ done before counts towards neither.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -19,6 +20,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_JSON_LINES = 0.25
 
 
 class Bar:
@@ -90,6 +92,18 @@ class Bar:
             return None
         return max(0, self.total - self.done) * seconds / (self.done - done)
 
+    def to_dict(self) -> dict[str, str | float | None]:
+        """How far the job is, as plain data."""
+        return {
+            "progress": self.description,
+            "done": self.done,
+            "total": self.total,
+            "loss": self.loss,
+            "remark": self.remark,
+            "seconds": round(self.seconds, 2),
+            "seconds_left": None if self.remark or self.seconds_left is None else round(self.seconds_left, 2),
+        }
+
     def note(self) -> str:
         """Loss, rate and time in words, as far as known: ``loss 2.345  5,432 tokens/s  1:35 left``."""
         parts = []
@@ -115,9 +129,21 @@ class Progress:
     """
 
     def __init__(
-        self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        json: bool = False,
     ) -> None:
+        """Begin with no bars.
+
+        Args:
+            console: where to; None: stderr.
+            clock: seconds.
+            json: for another program: a JSON object a line (:meth:`Bar.to_dict`), several a second.
+        """
         self._console = console or Console(stderr=True, highlight=False)
+        self._json = json
         self._clock = clock
         self._printed: dict[int, float] = {}
         self._stages: dict[str, Bar] = {}
@@ -130,14 +156,14 @@ class Progress:
         )
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._json:
             self._rich.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._json:
             self._rich.stop()
 
     def add(self, description: str, total: int | None = None) -> Bar:
@@ -150,7 +176,9 @@ class Progress:
         task = self._rich.add_task(description, total=total, note="")
 
         def show(bar: Bar) -> None:
-            if self._console.is_terminal:
+            if self._json:
+                self._print_now_and_then(task, bar)
+            elif self._console.is_terminal:
                 self._rich.update(task, completed=bar.done, note=bar.note())
             else:
                 self._print_now_and_then(task, bar)
@@ -168,9 +196,14 @@ class Progress:
 
     def _print_now_and_then(self, task: int, bar: Bar) -> None:
         now, last = self._clock(), self._printed.get(task)
-        if last is not None and now - last < SECONDS_BETWEEN_LINES and not bar.finished:
+        seldom = SECONDS_BETWEEN_JSON_LINES if self._json else SECONDS_BETWEEN_LINES
+        if last is not None and now - last < seldom and not bar.finished:
             return
         self._printed[task] = now
+        if self._json:
+            self._console.file.write(json.dumps(bar.to_dict()) + "\n")
+            self._console.file.flush()
+            return
         share = f"/{bar.total} ({bar.done / bar.total:.0%})" if bar.total else ""
         line = f"{bar.description}  {bar.done}{share}  {bar.note()}"
         self._console.print(Text(line.rstrip()), soft_wrap=True)

@@ -75,6 +75,8 @@ class Options(Config):
     """Prune every task that the model does."""
     json: bool = False
     """Print JSON instead of a table."""
+    progress: Literal["text", "json"] = "text"
+    """How progress is told on stderr: json, a JSON object a line, is for other programs."""
     tune: int | None = None
     """So many prunings of each task with different settings, those of earlier calls included; 4 are often
     enough. Needs Optuna."""
@@ -133,7 +135,7 @@ def run(options: Options) -> int:
         return prune_modes.complete_tasks(run, tasks, options)
     if options.control:
         return prune_controls.control_tasks(run, tasks, options)
-    with Progress() as progress:
+    with Progress(json=options.progress == "json") as progress:
         if options.tune is None:
             rows = prune_tasks(run, tasks, options.config, progress.add)
         else:

@@ -1,4 +1,4 @@
-"""``sparsecircuits view``: the circuits of a run as one self-contained page, or one of them as a picture."""
+"""``sparsecircuits view``: look at circuits, live in a browser, as a self-contained page, or as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
 
 if TYPE_CHECKING:
+    from sparsecircuits.circuit import Circuit
     from sparsecircuits.tasks import Task
+    from sparsecircuits.train import Run
 
 #: The example's page is to be there in seconds, so its effects are measured on fewer held-out pairs.
 EXAMPLE_PAIRS = 32
@@ -26,54 +28,94 @@ PICTURES = (".png", ".svg", ".pdf")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Config):
-    """Draw the circuits of a run.
+    """Look at the circuits of a run.
 
-    The page is one file that needs no network: the circuit as a graph, what each node does, prompts coloured
-    by activation. The run "example" comes with the package; its page opens in the browser at once when the
-    command is typed in a terminal.
+    Live, until Ctrl-C: a small server for this machine alone. Each circuit as a graph, what each node does,
+    prompts coloured by activation; type any prompt, freeze, hold or scale nodes and see the odds change; two
+    circuits side by side; prunings, started and watched from the page. Needs starlette and uvicorn:
+    pip install "sparsecircuits[app]".
 
-    Example: sparsecircuits view demo/sparse single_double_quote --png quotes.png
+    --export writes the page as one file instead, which needs no server and no network; --png draws one
+    circuit. The run "example" comes with the package.
+
+    Examples: sparsecircuits view example
+
+    sparsecircuits view demo/sparse --export page.html
+
+    sparsecircuits view demo/sparse single_double_quote --png quotes.png
     """
 
-    run: Annotated[Positional[str], arg(metavar="RUN")]
-    """A run: its folder, or its name in runs/; example: the one that comes with the package."""
+    run: Annotated[Positional[str | None], arg(metavar="[RUN]")] = None
+    """A run: its folder, or its name in runs/; example: the one that comes with the package; none: all runs
+    in runs/, and those of the package."""
     circuits: Annotated[Positional[tuple[str, ...]], arg(metavar="[CIRCUIT ...]")] = ()
     """Circuits by name, as they are called in RUN/circuits; none: all."""
     export: Path | None = None
-    """Where to write the page; RUN/index.html if not given, for the example example.html here."""
+    """Write the page to this file, and start no server."""
     png: Path | None = None
     """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
     task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
     """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
     open: bool = False
-    """Open the page, or the picture, in the browser."""
+    """Open the page, or the picture, in the browser; live, that is done anyway when called in a terminal."""
+    no_open: bool = False
+    """Live: open no browser."""
+    port: int | None = None
+    """Live: where to listen; 0: a free port. 8765 if not given, or a free one where that is taken."""
+    host: str = "127.0.0.1"
+    """Live: the address to listen at. Any but this machine's own, such as 0.0.0.0, lets others in who have
+    the token."""
+    token: str | None = None
+    """Live: what a visitor must bring, of 16 letters, digits, _ and - at least; a new one is made for --host.
+    Given on a machine that several people use, it keeps the others out."""
+    allow_host: tuple[str, ...] = ()
+    """Live: further names by which the server may be called."""
+    also: tuple[Path, ...] = ()
+    """Live: folders of other circuits of these runs, such as a study's."""
+
+    def validate(self) -> None:
+        if self.open and self.no_open:
+            raise ConfigError("--open and --no-open: give one of them")
 
 
 def run(options: Options) -> None:
-    """Write the page or the picture, and print where it is."""
+    """Serve, or write the page or the picture and print where it is."""
     if options.png is not None and options.png.suffix not in PICTURES:
         raise ConfigError(f"--png is {options.png}; it must end in {', '.join(PICTURES)}")
     if options.png is not None and options.export is not None:
         raise ConfigError("--png and --export: give one of them")
+    tasks = read_tasks(options.task)
+    written = options.png or options.export
+    if written is None:
+        from sparsecircuits.cli.live import serve
+
+        serve(options, tasks)
+        return
+    if options.run is None:
+        raise ConfigError("name the run to draw")
     run = open_run(options.run)
     circuits = saved_circuits(run, options.circuits)
-    tasks = read_tasks(options.task)
-    if options.png is None:
-        from sparsecircuits.viz.collect import circuit_page
+    if options.png is not None:
+        _draw(run, circuits, tasks, options.png)
+    else:
+        _export(run, circuits, tasks, written)
+    print(written)
+    if options.open:
+        _open(written)
 
-        bundled = example_name(run.folder)
-        path = options.export or (Path(f"{bundled}.html") if bundled else run.folder / "index.html")
-        if bundled:
-            title = f"Circuits of the bundled run {bundled}"
-            circuit_page(
-                run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks
-            )
-        else:
-            circuit_page(run, circuits, path, tasks=tasks)
-        print(path)
-        if options.open or (bundled and sys.stdout.isatty()):
-            _open(path)
-        return
+
+def _export(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path: Path) -> None:
+    from sparsecircuits.viz.collect import circuit_page
+
+    bundled = example_name(run.folder)
+    if bundled:
+        title = f"Circuits of the bundled run {bundled}"
+        circuit_page(run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks)
+    else:
+        circuit_page(run, circuits, path, tasks=tasks)
+
+
+def _draw(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path: Path) -> None:
     from sparsecircuits.viz.collect import circuit_entry, task_of
     from sparsecircuits.viz.static import draw_circuit
 
@@ -83,10 +125,7 @@ def run(options: Options) -> None:
     (circuit,) = circuits
     task = task_of(circuit, run, tasks)
     entry = circuit_entry(run.model(), run.tokenizer(), circuit, task, model_name=run.name, samples=2)
-    draw_circuit(entry, options.png)
-    print(options.png)
-    if options.open:
-        _open(options.png)
+    draw_circuit(entry, path)
 
 
 def read_tasks(files: Sequence[str]) -> dict[str, Task]:

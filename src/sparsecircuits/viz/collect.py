@@ -18,7 +18,7 @@ For each circuit:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +82,29 @@ def circuit_page(
     effect_pairs: int | None = None,
     tasks: Mapping[str, Task] | None = None,
 ) -> None:
-    """Write the page of some circuits of one run.
+    """Write the page of some circuits of one run: :func:`run_document` as a file at ``path``."""
+    write_page(run_document(run, circuits, title, name, effect_pairs, tasks), Path(path))
+
+
+def run_document(
+    run: Run,
+    circuits: Sequence[Circuit],
+    title: str | None = None,
+    name: str | None = None,
+    effect_pairs: int | None = None,
+    tasks: Mapping[str, Task] | None = None,
+    watch: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """The document of some circuits of one run.
 
     Args:
         run: a finished run.
         circuits: which of its circuits.
-        path: the file to write.
         title: heading of the page; None: of what run the circuits are.
         name: what the page calls the run; None: the name of its folder.
         effect_pairs: as in :func:`circuit_entry`.
         tasks: as in :func:`task_of`.
+        watch: told how far the measuring is.
 
     Raises:
         CheckpointError: a circuit that was cut out of another model, or for another version of its task.
@@ -112,7 +125,9 @@ def circuit_page(
         for circuit, task in zip(circuits, asked, strict=True)
     ]
     entry = model_entry(model, label=name, val_loss=result["val_loss"], tokens=result["tokens"])
-    write_page(page_document(title or f"Circuits of {name}", {name: entry}, entries), Path(path))
+    if watch is not None:
+        watch(len(circuits), len(circuits), "circuits")
+    return page_document(title or f"Circuits of {name}", {name: entry}, entries)
 
 
 def card_entry(circuit: Circuit, path: Path) -> dict[str, Any]:

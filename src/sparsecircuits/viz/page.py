@@ -18,6 +18,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from typing import Any
 from sparsecircuits.viz.layout import lay_out
 from sparsecircuits.viz.schema import check_document
 
-# Joined in this order into one script: helpers first, the start last.
-_SCRIPTS = (
+# Joined in this order into one script: helpers first; last comes what starts it (static.js in a file).
+SCRIPTS = (
     "dom.js",
     "state.js",
     "summary.js",
@@ -35,9 +36,8 @@ _SCRIPTS = (
     "prompts.js",
     "card.js",
     "page.js",
-    "static.js",
 )
-_STYLES = (
+STYLES = (
     "page.css",
     "graph.css",
 )
@@ -52,11 +52,8 @@ def render_page(data: dict[str, Any]) -> str:
     Raises:
         PageError: the document does not fit the schema; the message says where.
     """
-    check_document(data)
-    document = copy.copy(data)
-    document["circuits"] = [{**circuit, "layout": lay_out(circuit).to_dict()} for circuit in data["circuits"]]
-    style = "\n".join(_asset(name) for name in _STYLES)
-    script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
+    document = laid_out(data)
+    style, script = joined_style(), joined_script([*SCRIPTS, "static.js"])
     parts = {
         "policy": content_policy(style, script),
         "title": html.escape(data["title"]).encode("utf-8", "replace").decode("utf-8"),
@@ -64,8 +61,43 @@ def render_page(data: dict[str, Any]) -> str:
         "document": embed_json(document),
         "script": script,
     }
-    # One pass over the template alone, so that no part can hold a placeholder of another.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+    return filled(asset("page.html"), parts)
+
+
+def laid_out(data: dict[str, Any]) -> dict[str, Any]:
+    """The document as the script reads it: checked, and with a layout for each circuit.
+
+    Raises:
+        PageError: it does not fit the schema; the message says where.
+    """
+    check_document(data)
+    document = copy.copy(data)
+    document["circuits"] = [{**circuit, "layout": lay_out(circuit).to_dict()} for circuit in data["circuits"]]
+    return document
+
+
+def joined_script(names: Sequence[str]) -> str:
+    """Some of the assets as one script that leaves nothing behind."""
+    return '(() => {\n"use strict";\n' + "\n".join(asset(name) for name in names) + "})();\n"
+
+
+def joined_style(more: Sequence[str] = ()) -> str:
+    """The page's style, and that of ``more`` assets."""
+    return "\n".join(asset(name) for name in (*STYLES, *more))
+
+
+def page_body() -> str:
+    """What the page shows, without head, document and script, for a page that brings these in another way."""
+    before, _, rest = asset("page.html").partition("<body>\n")
+    body, found, _ = rest.partition('<script type="application/json"')
+    assert before, "the template has a body"
+    assert found, "the template has a document behind what it shows"
+    return body
+
+
+def filled(template: str, parts: Mapping[str, str]) -> str:
+    """The template with each ``{{name}}`` replaced, in one pass: what a part holds is never replaced."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
 def write_page(data: dict[str, Any], path: Path) -> None:
@@ -98,6 +130,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in ``assets``."""
     text = resources.files("sparsecircuits.viz").joinpath("assets", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")  # browsers hash after this normalisation
