@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import webbrowser
 from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +50,8 @@ def serve(options: Options, tasks: dict[str, Task]) -> None:
             file=sys.stderr,
         )
     opened = options.open or (sys.stdout.isatty() and not options.no_open)
-    bound.run(library, lambda: _tell(bound.address, opened))
+    with contextlib.suppress(KeyboardInterrupt):  # the ordinary end
+        bound.run(library, lambda: _tell(bound.address, opened))
 
 
 def require_app() -> None:

@@ -1,6 +1,7 @@
 // Start a pruning from the page and watch it.
 
 const SECONDS_BETWEEN_LOOKS = 0.5;
+let ordered = null; // the latest order, which stays in the form when the list of runs is read anew
 
 function renderPruneForm(runs) {
   const able = runs.filter((run) => !run.why_not_pruned);
@@ -24,13 +25,16 @@ function renderPruneForm(runs) {
     el("p", { class: "note" }, "Cut out the smallest circuit that does a task, as the command ", el("code", {}, "sparsecircuits prune"), " does."),
     el("form", { class: "prune-form", onsubmit: (event) => {
       event.preventDefault();
-      startPruning({ run: run.value, task: tasks.value, objective: objective.value, target: Number(target.value), replace: replace.checked });
+      ordered = { run: run.value, task: tasks.value, objective: objective.value, target: Number(target.value), replace: replace.checked };
+      startPruning(ordered);
     } },
       el("label", {}, "run", run), el("label", {}, "task", tasks), el("label", {}, "objective", objective),
       el("label", {}, "target loss, nats", target), sure,
       el("button", { type: "submit", id: "prune-start", class: "quiet" }, "Start")),
     el("div", { id: "pruning", "aria-live": "polite" }));
+  if (ordered) { run.value = ordered.run; objective.value = ordered.objective; target.value = ordered.target; }
   fillTasks();
+  if (ordered) { tasks.value = ordered.task; ask(); }
 }
 
 async function startPruning(order) {
@@ -70,6 +74,7 @@ function renderPruning(pruning) {
   const facts = [`${duration(pruning.seconds)} so far`];
   if (loss !== null && loss !== undefined) facts.push(`loss ${plain(loss)}`);
   if (remark) facts.push(remark);
+  else if (total && done >= total) facts.push("testing the circuit");
   else if (typeof pruning.seconds_left === "number") facts.push(`about ${duration(pruning.seconds_left)} left for the masks`);
   show("pruning",
     el("p", {}, el("b", {}, `${words(pruning.task)}`), ` in ${pruning.run_name}, objective ${pruning.objective}, target ${pruning.target}: `,
