@@ -4,25 +4,29 @@
 
 const READS = { format: "sparsecircuits.page", version: 1 };
 
-// Circuit ids and node names may hold anything; each part of the address is escaped by itself.
+// Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
+// first plain "?" begins the filter of the drawing.
 function address(id, node) {
-  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/");
+  const filter = state.circuit?.id === id && state.graph ? filterQuery(state.graph.plan, state.filter) : "";
+  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/") + (filter ? `?${filter}` : "");
 }
 
-// The circuit and node that an address names; an unknown one falls back to the first circuit.
+// The circuit, node and filter that an address names; an unknown circuit falls back to the first one.
 function resolve(hash) {
+  const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   let wanted;
-  try { wanted = decodeURIComponent(hash.replace(/^#/, "")); } catch { wanted = ""; }
+  try { wanted = decodeURIComponent(path); } catch { wanted = ""; }
   const fits = data.circuits.filter((c) => wanted === c.id || wanted.startsWith(`${c.id}/`));
   const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
-  if (!circuit) return { circuit: data.circuits[0] || null, node: null };
+  if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter() };
   const name = wanted.slice(circuit.id.length + 1);
-  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null };
+  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null, filter: filterFrom(query, circuit) };
 }
 
 function choose(name, focus = false) {
   state.node = name;
   const node = state.circuit.nodes.find((n) => n.name === name) || null;
+  refreshFilter();
   state.graph.select(name, focus);
   renderPanel(state.circuit, node, choose);
   renderPrompts(state.circuit, node);
@@ -32,9 +36,12 @@ function choose(name, focus = false) {
 
 function showCircuit(circuit) {
   state.circuit = circuit;
-  state.graph = new Graph(circuit, choose);
+  state.graph = drawGraph(circuit, choose);
   show("graph", state.graph.element);
-  byId("graph").scrollLeft = 0;
+  byId("graph").classList.toggle("large", state.graph instanceof LargeGraph);
+  byId("graph").scrollTo(0, 0);
+  renderControls(state.graph);
+  zoomBy(null);
   renderChooser(circuit);
   renderFacts(circuit);
   renderLegend(circuit);
@@ -62,8 +69,9 @@ function renderChooser(circuit) {
 }
 
 function follow() {
-  const { circuit, node } = resolve(location.hash);
+  const { circuit, node, filter } = resolve(location.hash);
   if (!circuit) return;
+  state.filter = filter;
   if (circuit !== state.circuit) showCircuit(circuit);
   choose(node);
 }
@@ -71,7 +79,7 @@ function follow() {
 function setUpTheme() {
   const root = document.documentElement, button = byId("theme");
   const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  const label = () => { state.graph?.redraw?.(); button.textContent = dark() ? "Light" : "Dark"; };
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
   label();
@@ -83,6 +91,7 @@ function setUpPrint() {
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const fold of opened) fold.open = true;
+    state.graph?.redraw?.();
   });
   addEventListener("afterprint", () => { for (const fold of opened) fold.open = false; });
 }
@@ -106,7 +115,9 @@ function start(wanted) {
     show("explorer", el("p", { class: "notice" }, "No circuit was found, so there is none to show."));
     return;
   }
-  byId("graph").addEventListener("scroll", () => state.graph.pinLabels(byId("graph").scrollLeft));
+  byId("finder").append(new Search().element);
+  setUpZoom();
+  setUpKeys();
   addEventListener("hashchange", follow);
   setUpPrint();
   follow();

@@ -1,0 +1,52 @@
+// Nearer and farther: buttons, Ctrl and the wheel (so trackpads pinch), two fingers. The frame scrolls.
+
+const ZOOMS = { least: 0.1, most: 6, step: 1.25 };
+
+// Change the zoom by a factor, keeping the point of the frame at (x, y) where it is; null: fit.
+function zoomBy(factor, x = byId("graph").clientWidth / 2, y = byId("graph").clientHeight / 2) {
+  const frame = byId("graph"), { graph } = state, before = graph.zoom;
+  if (factor === null) {
+    graph.setZoom(null);
+    frame.scrollLeft = 0;
+  } else {
+    const [left, top] = [(frame.scrollLeft + x) / before, (frame.scrollTop + y) / before];
+    graph.setZoom(Math.min(ZOOMS.most, Math.max(ZOOMS.least, before * factor)));
+    frame.scrollLeft = left * graph.zoom - x;
+    frame.scrollTop = top * graph.zoom - y;
+  }
+  graph.onScroll();
+  byId("zoom-value").textContent = percent(graph.zoom);
+}
+
+const zoomButtons = () => el("span", { class: "zoom", role: "group", "aria-label": "Zoom" },
+  el("button", { type: "button", class: "quiet", "aria-label": "Zoom out", title: "Zoom out (−)", onclick: () => zoomBy(1 / ZOOMS.step) }, "−"),
+  el("output", { id: "zoom-value", class: "faint" }),
+  el("button", { type: "button", class: "quiet", "aria-label": "Zoom in", title: "Zoom in (+)", onclick: () => zoomBy(ZOOMS.step) }, "+"),
+  el("button", { type: "button", class: "quiet", title: "As wide as the frame (0)", onclick: () => zoomBy(null) }, "Fit"));
+
+function setUpZoom() {
+  const frame = byId("graph"), fingers = new Map();
+  const at = (point) => { const box = frame.getBoundingClientRect(); return [point.clientX - box.left, point.clientY - box.top]; };
+  frame.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    zoomBy(Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 100), ...at(event));
+  }, { passive: false });
+  const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
+  frame.addEventListener("pointerdown", (event) => { if (event.pointerType === "touch") fingers.set(event.pointerId, event); });
+  frame.addEventListener("pointermove", (event) => {
+    if (!fingers.has(event.pointerId)) return;
+    const before = fingers.size === 2 ? spread() : 0;
+    fingers.set(event.pointerId, event);
+    if (!before) return;
+    const [[x0, y0], [x1, y1]] = [...fingers.values()].map(at);
+    zoomBy(spread() / before, (x0 + x1) / 2, (y0 + y1) / 2);
+  });
+  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, (event) => fingers.delete(event.pointerId));
+  frame.addEventListener("scroll", () => state.graph.onScroll());
+  new ResizeObserver(() => {
+    if (!state.graph) return;
+    state.graph.onResize?.();
+    byId("zoom-value").textContent = percent(state.graph.zoom);
+  }).observe(frame);
+}
