@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.cli.progress import Progress
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
@@ -108,11 +109,14 @@ def _export(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path:
     from sparsecircuits.viz.collect import circuit_page
 
     bundled = example_name(run.folder)
-    if bundled:
-        title = f"Circuits of the bundled run {bundled}"
-        circuit_page(run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks)
-    else:
-        circuit_page(run, circuits, path, tasks=tasks)
+    title = f"Circuits of the bundled run {bundled}" if bundled else None
+    pairs = EXAMPLE_PAIRS if bundled else None
+    with Progress() as progress:
+
+        def watch(done: int, of: int, _what: str) -> None:
+            progress.stage("page", done, of)
+
+        circuit_page(run, circuits, path, title, bundled, effect_pairs=pairs, tasks=tasks, watch=watch)
 
 
 def _draw(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path: Path) -> None:

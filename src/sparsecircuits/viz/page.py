@@ -44,11 +44,19 @@ SCRIPTS = (
     "panel.js",
     "prompts.js",
     "card.js",
+    "chart.js",
+    "ablations.js",
+    "curves.js",
+    "samples.js",
+    "attention.js",
     "page.js",
 )
 STYLES = (
     "page.css",
     "graph.css",
+    "charts.css",
+    "samples.css",
+    "attention.css",
 )
 
 
@@ -85,9 +93,17 @@ def laid_out(data: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def joined_script(names: Sequence[str]) -> str:
-    """Some of the assets as one script that leaves nothing behind."""
-    return '(() => {\n"use strict";\n' + "\n".join(asset(name) for name in names) + "})();\n"
+def joined_script(names: Sequence[str], inner: Sequence[str] = ()) -> str:
+    """Some of the assets as one script that leaves nothing behind.
+
+    Args:
+        names: in this order.
+        inner: more, which see what the others define, while what they define is theirs alone.
+    """
+    parts = [asset(name) for name in names]
+    if inner:
+        parts.append(joined_script(inner))
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
 def joined_style(more: Sequence[str] = ()) -> str:

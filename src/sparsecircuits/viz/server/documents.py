@@ -12,7 +12,6 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from sparsecircuits.viz.collect import card_entry, run_document
 from sparsecircuits.viz.page import laid_out
 from sparsecircuits.viz.server.desk import Busy
 from sparsecircuits.viz.server.library import Library, ListedCircuit, ListedRun
+from sparsecircuits.viz.watch import Watch
 
 #: Bytes of all documents that are kept.
 MOST_BYTES = 64_000_000
@@ -30,10 +30,6 @@ MOST_BYTES = 64_000_000
 MOST_WAITING = 8
 #: Held-out pairs of effects in a bundled run's documents, which are to be there in seconds.
 _BUNDLED_PAIRS = 32
-
-
-#: ``watch(done, of, what)``: how far the measuring is.
-Watch = Callable[[int, int, str], None]
 
 
 @dataclass

@@ -35,7 +35,7 @@ class Asset(NamedTuple):
 def assets() -> dict[str, Asset]:
     """All files that are served as they are, by path; there are no others."""
     return {
-        SCRIPT: Asset(joined_script([*SCRIPTS, *LIVE_SCRIPTS]), "text/javascript"),
+        SCRIPT: Asset(joined_script(SCRIPTS, LIVE_SCRIPTS), "text/javascript"),
         STYLE: Asset(joined_style(["live.css"]), "text/css"),
         ICON: Asset(asset("live-icon.svg"), "image/svg+xml"),
     }
