@@ -120,6 +120,12 @@ def test_one_token_alone(bench: Workbench, tokens) -> None:
     )  # it reads the quote
 
 
+def test_a_place_behind_the_end_changes_nothing(bench: Workbench, tokens) -> None:
+    assert torch.equal(
+        odds(bench, "full", tokens, Change(VALUE, "clamp", 9.0, 7)), odds(bench, "full", tokens)
+    )
+
+
 def test_the_model_is_left_as_it_was(bench: Workbench, tokens) -> None:
     before = odds(bench, "full", tokens)
     bench.ask(tokens, [Change(VALUE, "ablate"), Change(READ, "scale", 3.0)], VALUE)

@@ -153,7 +153,7 @@ class Server:
         def told() -> dict[str, Any]:
             with self.desk.at(run, circuit) as bench:
                 tokens = bench.encode(text)
-                changes = read_changes(asked.get("changes", []), bench.circuit, len(tokens))
+                changes = read_changes(asked.get("changes", []), bench.circuit, bench.model.config.n_ctx)
                 name = asked.get("node")
                 node = None if name is None else node_of(name, bench.circuit)
                 return bench.ask(tokens, changes, node)
