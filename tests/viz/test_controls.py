@@ -205,6 +205,28 @@ def test_zoom_by_button_key_and_wheel(open_page):
     opened.assert_quiet()
 
 
+PINCH = """() => {
+  const frame = document.querySelector("#graph"), box = frame.getBoundingClientRect();
+  const finger = (type, pointerId, x) => frame.dispatchEvent(new PointerEvent(type,
+    { pointerType: "touch", pointerId, clientX: box.left + x, clientY: box.top + 90, bubbles: true }));
+  finger("pointerdown", 1, 100);
+  finger("pointerdown", 2, 200);
+  finger("pointermove", 2, 250);
+  finger("pointerup", 1, 100);
+  finger("pointermove", 2, 400);
+  finger("pointerup", 2, 400);
+}"""
+
+
+def test_two_fingers_zoom_and_one_does_not(open_page):
+    opened = open_page(demo_document(), width=380)
+    width = "document.querySelector('#graph svg').clientWidth"
+    before = opened.page.evaluate(width)
+    opened.page.evaluate(PINCH)
+    assert opened.page.evaluate(width) == pytest.approx(1.5 * before, abs=2)  # from 100 apart to 150
+    opened.assert_quiet()
+
+
 def test_names_stand_in_pills_and_groups_have_an_outline(open_page):
     opened = open_page(labelled())
     named = opened.page.locator('#graph [data-node="0.mlp.post_act.863"]')

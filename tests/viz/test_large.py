@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,21 @@ def test_rows_fold_and_nothing_overlaps(document):
         assert len(inside) == len(heads)  # its own nodes and no other's
 
 
+def test_time_to_lay_out_grows_with_the_size_and_no_faster():
+    seconds = []
+    for nodes in (1_500, 6_000):
+        circuit = large_circuit(nodes, 5 * nodes)
+        start = time.process_time()
+        lay_out(circuit)
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 9 * seconds[0] + 1  # four times as large; quadratic would be sixteen times
+
+
 def test_the_page_is_small(html):
     assert len(html.encode()) < 5_000_000
 
 
-def test_it_is_drawn_walked_and_announced(open_page, html):
+def test_it_is_drawn_walked_and_announced(open_page, html, document):
     opened = open_page(html)
     assert opened.page.locator("#graph [data-node]").count() == 0  # a canvas, not thousands of elements
     assert opened.page.locator("#strength-value").inner_text() == "10,000 of 10,000 edges"
@@ -82,6 +93,8 @@ def test_it_is_drawn_walked_and_announced(open_page, html):
     opened.page.keyboard.press("Escape")
     assert opened.page.locator("#node-name").count() == 0
     assert said.inner_text() == ""
+    opened.page.keyboard.press("Enter")  # begins at the first node
+    assert opened.page.locator("#node-name").inner_text() == document["circuits"][0]["nodes"][0]["name"]
     opened.assert_quiet()
 
 

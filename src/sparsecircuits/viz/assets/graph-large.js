@@ -133,7 +133,9 @@ class LargeGraph {
     this.frameAsked ??= requestAnimationFrame(() => {
       this.frameAsked = null;
       this.paint();
-      if (this.sheets.advance()) this.request();
+      const more = this.sheets.advance();
+      this.element.setAttribute("aria-busy", String(more));
+      if (more) this.request();
     });
   }
 
