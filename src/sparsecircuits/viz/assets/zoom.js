@@ -2,9 +2,16 @@
 
 const ZOOMS = { least: 0.1, most: 6, step: 1.25 };
 
+// What buttons and keys zoom about: the chosen node where it is in sight, else the frame's middle.
+function zoomCentre() {
+  const { clientWidth, clientHeight } = byId("graph"), { graph, node } = state;
+  const [x, y] = node === null ? [-1, -1] : graph.placeOf(graph.plan.number.get(node));
+  return x >= 0 && x <= clientWidth && y >= 0 && y <= clientHeight ? [x, y] : [clientWidth / 2, clientHeight / 2];
+}
+
 // Change the zoom by a factor, keeping the point of the frame at (x, y) where it is; null: fit.
-function zoomBy(factor, x = byId("graph").clientWidth / 2, y = byId("graph").clientHeight / 2) {
-  const frame = byId("graph"), { graph } = state, before = graph.zoom;
+function zoomBy(factor, point = zoomCentre()) {
+  const frame = byId("graph"), { graph } = state, before = graph.zoom, [x, y] = point;
   if (factor === null) {
     graph.setZoom(null);
     frame.scrollLeft = 0;
@@ -30,7 +37,7 @@ function setUpZoom() {
   frame.addEventListener("wheel", (event) => {
     if (!event.ctrlKey) return;
     event.preventDefault();
-    zoomBy(Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 100), ...at(event));
+    zoomBy(Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 100), at(event));
   }, { passive: false });
   const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
   frame.addEventListener("pointerdown", (event) => { if (event.pointerType === "touch") fingers.set(event.pointerId, event); });
@@ -40,7 +47,7 @@ function setUpZoom() {
     fingers.set(event.pointerId, event);
     if (!before) return;
     const [[x0, y0], [x1, y1]] = [...fingers.values()].map(at);
-    zoomBy(spread() / before, (x0 + x1) / 2, (y0 + y1) / 2);
+    zoomBy(spread() / before, [(x0 + x1) / 2, (y0 + y1) / 2]);
   });
   for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, (event) => fingers.delete(event.pointerId));
   frame.addEventListener("scroll", () => state.graph.onScroll());
