@@ -10,20 +10,20 @@ node about its frozen value (as the authors did by hand, §F.2). A circuit never
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterable, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from sparsecircuits.circuit.display import circuit_html
 from sparsecircuits.circuit.edges import Edge, Ends, check_ends, count_edges, edges_between
-from sparsecircuits.circuit.wiring import Wires
+from sparsecircuits.circuit.freezing import freeze
+from sparsecircuits.circuit.labels import Group, Label, Labels
 from sparsecircuits.errors import CheckpointError, ConfigError
-from sparsecircuits.model import Node, SiteName, SparseGPT, intervene
-from sparsecircuits.model.gpt import Block
-from sparsecircuits.model.layers import Linear
+from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.tasks.score import Calibration
 
 
@@ -42,11 +42,13 @@ class Circuit:
         gain: node -> factor on how far a kept node is from its frozen value; those without one have 1.
         bias: added to the logit of each pair's left candidate when the circuit is measured (§A.5, §F.2); of
             the preset ``paper`` alone.
+        labels: what people call its nodes and groups of them. They play no part in what it does, and none in
+            its hash.
 
     Raises:
         ConfigError: a scale that is not a positive number, or a gain or bias that is not a finite one.
         CheckpointError: a node whose site has no frozen values, or fewer nodes; a cut between sites that no
-            weight joins; a cut or a gain of a node that is not kept.
+            weight joins; a cut, a gain or a label of a node that is not kept.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Circuit:
     cut: frozenset[Ends] = frozenset()
     gain: Mapping[Node, float] = field(default_factory=dict)
     bias: float = 0.0
+    labels: Labels = Labels()
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < math.inf:
@@ -72,6 +75,8 @@ class Circuit:
         for node, gain in self.gain.items():
             if not math.isfinite(gain):
                 raise ConfigError(f"a node's gain is a finite number, got {gain} for {node}")
+        for node in self.labels.touched - self.nodes:
+            raise CheckpointError(f"circuit for {self.task}: a label of {node}, which it lacks")
         object.__setattr__(self, "gain", {node: gain for node, gain in self.gain.items() if gain != 1})
 
     def __len__(self) -> int:
@@ -141,15 +146,15 @@ class Circuit:
         return count_edges(model, self.nodes, self.cut)
 
     def without(self, nodes: Iterable[Node]) -> Self:
-        """A copy that lacks ``nodes``, and their cuts and gains."""
+        """A copy that lacks ``nodes``, and their cuts, gains and labels."""
         return self.keeping(self.nodes - frozenset(nodes))
 
     def keeping(self, nodes: Iterable[Node]) -> Self:
-        """A copy with exactly ``nodes``; cuts and gains of others are gone."""
+        """A copy with exactly ``nodes``; cuts, gains and labels of others are gone."""
         kept = frozenset(nodes)
         cut = frozenset((source, target) for source, target in self.cut if source in kept and target in kept)
         gain = {node: gain for node, gain in self.gain.items() if node in kept}
-        return replace(self, nodes=kept, cut=cut, gain=gain)
+        return replace(self, nodes=kept, cut=cut, gain=gain, labels=self.labels.keeping(kept))
 
     def with_frozen(self, node: Node, value: float) -> Self:
         """A copy without ``node``, which is held at ``value`` instead of its mean."""
@@ -177,12 +182,46 @@ class Circuit:
             raise CheckpointError(f"circuit for {self.task}: a cut or a gain of {node}, which it lacks")
         return replace(self, gain={**self.gain, node: gain})
 
+    def labelled(self, node: Node, name: str = "", note: str = "") -> Self:
+        """A copy in which ``node`` is called ``name``, in place of its old label.
+
+        Raises:
+            CheckpointError: ``node`` is not kept.
+            ConfigError: a name or note that is too long, or neither.
+        """
+        return replace(self, labels=self.labels.with_node(node, Label(name, note)))
+
+    def grouped(self, name: str, nodes: Iterable[Node], note: str = "") -> Self:
+        """A copy in which ``nodes`` are a group called ``name``, in place of the old group of that name.
+
+        Raises:
+            CheckpointError: a node that is not kept.
+            ConfigError: a name or note that is too long, no name, or no nodes.
+        """
+        return replace(self, labels=self.labels.with_group(Group(name, note, tuple(nodes))))
+
+    def unlabelled(self, node: Node) -> Self:
+        """A copy in which ``node`` has no label of its own; it stays in its groups.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        return replace(self, labels=self.labels.without_node(node))
+
+    def ungrouped(self, name: str) -> Self:
+        """A copy without the group called ``name``; its nodes keep their labels.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return replace(self, labels=self.labels.without_group(name))
+
     def equals(self, other: Circuit) -> bool:
         """Whether ``other`` is the same in all that it holds, bit for bit."""
         same = self.frozen.keys() == other.frozen.keys() and all(
             torch.equal(values, other.frozen[name]) for name, values in self.frozen.items()
         )
-        plain = ("task", "nodes", "scale", "cut", "gain", "bias", "info")
+        plain = ("task", "nodes", "scale", "cut", "gain", "bias", "info", "labels")
         return same and all(getattr(self, name) == getattr(other, name) for name in plain)
 
     def _require(self, node: Node) -> None:
@@ -193,7 +232,7 @@ class Circuit:
             raise CheckpointError(f"circuit for {self.task}: {node} does not exist, its site has {width}")
 
     def describe(self) -> str:
-        """A few lines for people: size by site, calibration, and what was changed besides nodes."""
+        """A few lines for people: size by site, calibration, what was changed besides nodes, and labels."""
         head = f"circuit for {self.task}: {len(self)} nodes, scale {self.scale:.3g}"
         if self.bias:
             head += f", bias {self.bias:+.3g}"
@@ -205,83 +244,15 @@ class Circuit:
             counts[str(node.at)] = counts.get(str(node.at), 0) + 1
         lines += [f"  {name}: {count}" for name, count in counts.items()]
         lines += [f"  {node} rescaled by {self.gain[node]:.3g}" for node in sorted(self.gain)]
+        lines += [f"  {node}: {_told(self.labels.nodes[node])}" for node in sorted(self.labels.nodes)]
+        for group in self.labels.groups:
+            lines.append(f"  group {_told(group)}: {', '.join(map(str, group.nodes))}")
         return "\n".join(lines)
 
-
-@contextmanager
-def freeze(
-    model: SparseGPT,
-    keep: Mapping[str, Tensor],
-    frozen: Mapping[str, Tensor],
-    *,
-    cut: Collection[Ends] = (),
-    sealed: bool = False,
-) -> Generator[None]:
-    """Hold every node that is not kept at its frozen value, at every token.
-
-    Args:
-        keep: site name -> [width] boolean, for every site of the model; or how far each node is live
-            (:meth:`Circuit.factors`): its value is ``frozen + keep * (x - frozen)``, differentiable in it.
-        frozen: site name -> [width] values.
-        cut: (source, target) of edges that carry their source's frozen value.
-        sealed: nothing else changes a frozen node meanwhile. Then matrices that read few live nodes multiply
-            those alone: the same up to rounding, and several times as fast for a small circuit. Not
-            differentiable in edges.
-
-    Raises:
-        CheckpointError: a site without a mask or values, or of another width; a cut between nodes that the
-            model does not have or sites that no weight joins. A missing mean never turns into zero ablation.
-    """
-    changes = {}
-    for site in model.config.site_names():
-        name, width = str(site), model.config.width(site.site)
-        for what, table in (("mask", keep), ("frozen values", frozen)):
-            require_vector(table, name, width, what)
-        changes[name] = _Freeze(keep[name], frozen[name])
-    unknown = set(keep) - set(changes)
-    if unknown:
-        raise CheckpointError(f"the model has no site {sorted(unknown)[0]}")
-    with ExitStack() as stack:
-        stack.enter_context(intervene(model, changes))
-        if cut:
-            wires = Wires.of(model, cut)
-            stack.enter_context(wires.carrying(model, torch.zeros(len(cut)), frozen))
-        for name, linear in _readers(model) if sealed else ():
-            live = keep[name] != 0
-            if 2 * int(live.sum()) < live.numel():
-                stack.enter_context(linear.reading(live, frozen[name]))
-        yield
+    def _repr_html_(self) -> str:
+        return circuit_html(self)
 
 
-def _readers(model: SparseGPT) -> Generator[tuple[str, Linear]]:
-    """Sites whose nodes a dense matrix reads directly, with that matrix."""
-    for layer, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
-        reads = {
-            "attn.act_in": block.attn.c_attn,
-            "mlp.act_in": block.mlp.c_fc,
-            "mlp.post_act": block.mlp.c_proj,
-        }
-        for site, linear in reads.items():
-            if isinstance(linear, Linear):
-                yield str(SiteName(layer, site)), linear
-
-
-def require_vector(table: Mapping[str, Tensor], name: str, width: int, what: str) -> Tensor:
-    """``table[name]``, if it is a vector of ``width`` entries; else :class:`CheckpointError`."""
-    if name not in table:
-        raise CheckpointError(f"no {what} for site {name}")
-    if table[name].shape != (width,):
-        raise CheckpointError(f"{what} of site {name}: shape {tuple(table[name].shape)}, expected ({width},)")
-    return table[name]
-
-
-class _Freeze:
-    """``x`` where kept, the frozen value elsewhere: [batch, pos, width] to the same."""
-
-    def __init__(self, keep: Tensor, frozen: Tensor) -> None:
-        self.keep = keep.to(frozen.dtype)
-        self.rest = frozen * (1 - self.keep)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.rest.to(x.device), x, self.keep.to(x.device))
+def _told(label: Label | Group) -> str:
+    note = " ".join(label.note.split())
+    return " – ".join(part for part in (label.name, note) if part)

@@ -1,18 +1,20 @@
 """A circuit's files: ``circuit.json`` for people and other tools, ``circuit.safetensors`` for numbers.
 
-The JSON holds task, nodes by name, absent edges, gains, calibration and provenance; the safetensors file the
-frozen values of every site, exactly. The JSON holds its own SHA-256 and that of the other, so that neither
-can be damaged nor the two mixed up without notice.
+The JSON holds task, nodes by name, absent edges, gains, calibration, provenance and labels; the safetensors
+file the frozen values of every site, exactly. The JSON holds its own SHA-256 and that of the other, so that
+neither can be damaged nor the two mixed up without notice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sparsecircuits.circuit.circuit import Circuit
+from sparsecircuits.circuit.labels import Labels
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.model.checkpoint import load_tensors, save_tensors, write_atomic
@@ -22,7 +24,8 @@ VALUES_FILE = "circuit.safetensors"
 FORMAT = "sparsecircuits.circuit"
 FORMAT_VERSION = 2
 #: What a circuit without cuts, gains and bias is written as, so that earlier releases read it too. (They
-#: would pass over these, and take the circuit for another; so with any of them it is version 2.)
+#: would pass over these, and take the circuit for another; so with any of them it is version 2. Labels they
+#: may pass over: the circuit is the same without.)
 PLAIN_VERSION = 1
 
 
@@ -49,6 +52,30 @@ def save_circuit(circuit: Circuit, folder: str | Path) -> None:
         "values_sha256": _sha256(folder / VALUES_FILE),
         "info": dict(circuit.info),
     }
+    _write(data, circuit.labels, folder)
+
+
+def save_labels(folder: str | Path, labels: Labels) -> Circuit:
+    """Give the circuit in ``folder`` these labels in place of those that it has; nothing else changes.
+
+    The file is replaced in one step, so whoever reads it meanwhile finds the old labels or the new.
+
+    Returns:
+        The circuit with its new labels.
+
+    Raises:
+        CheckpointError: no sound circuit there, or a label of a node that it lacks.
+    """
+    circuit = replace(load_circuit(folder), labels=labels)
+    _write(json.loads((Path(folder) / CIRCUIT_FILE).read_text()), labels, Path(folder))
+    return circuit
+
+
+def _write(data: dict[str, Any], labels: Labels, folder: Path) -> None:
+    """Write the JSON, with these labels and no others, and with its hash."""
+    data = {key: value for key, value in data.items() if key not in ("labels", "content_sha256")}
+    if labels:
+        data["labels"] = labels.to_dict()
     data["content_sha256"] = _content_sha256(data)
     write_atomic(folder / CIRCUIT_FILE, (json.dumps(data, indent=2) + "\n").encode())
 
@@ -69,6 +96,7 @@ def load_circuit(folder: str | Path) -> Circuit:
         cut = frozenset((Node.parse(one), Node.parse(other)) for one, other in data.get("cut", ()))
         gain = {Node.parse(name): float(value) for name, value in data.get("gain", {}).items()}
         bias = float(data.get("bias", 0.0))
+        labels = Labels.from_dict(data.get("labels", {}))
         expected, own = data["values_sha256"], data.pop("content_sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         if isinstance(error, CheckpointError):
@@ -81,7 +109,7 @@ def load_circuit(folder: str | Path) -> Circuit:
         raise CheckpointError(f"{values}: its content does not match the hash in {path.name}")
     frozen = load_tensors(values)
     try:
-        circuit = Circuit(task, nodes, frozen, scale, info, cut, gain, bias)
+        circuit = Circuit(task, nodes, frozen, scale, info, cut, gain, bias, labels)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     if own != _content_sha256(data):
@@ -102,7 +130,10 @@ def model_hash(model: SparseGPT) -> str:
 
 
 def circuit_hash(circuit: Circuit) -> str:
-    """SHA-256 of all that decides what a circuit does: nodes, cuts, gains, frozen values, calibration."""
+    """SHA-256 of all that decides what a circuit does: nodes, cuts, gains, frozen values, calibration.
+
+    Labels and provenance are not in it.
+    """
     told = {
         "task": circuit.task,
         "nodes": [str(node) for node in sorted(circuit.nodes)],

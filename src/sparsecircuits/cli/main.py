@@ -54,6 +54,7 @@ COMMANDS = {
     "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),
     "prune": Command("cut out the circuit that does a task", resumes=True),
     "check": Command("is a circuit true? put it to the tests, print its report card"),
+    "label": Command("name the nodes of a circuit, and groups of them"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "planted": Command("score pruners on models whose circuits are known"),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsecircuits.circuit.circuit import require_vector
+from sparsecircuits.circuit.freezing import require_vector
 from sparsecircuits.model import GPTConfig, Node, SiteName, SparseGPT, intervene
 from sparsecircuits.ops import mix
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sparsecircuits.circuit import Circuit, load_circuit, model_hash, save_circuit
+from sparsecircuits.circuit import Circuit, Labels, load_circuit, model_hash, save_circuit
 from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.errors import CheckpointError, ConfigError, SparseCircuitsError
 from sparsecircuits.model import Node
@@ -141,6 +141,9 @@ class RunPruner:
     ) -> Circuit:
         """Put a circuit to all tests and save it, with their results, into ``folder``.
 
+        Where it takes the place of an older circuit of this model, the nodes that are in both keep their
+        labels.
+
         Args:
             task: what it does; one of a user's own is kept in the run too.
             circuit: as pruning gives it.
@@ -150,10 +153,21 @@ class RunPruner:
         """
         tested = self.tested(task, circuit, config or self.config)
         info = {**circuit.info, **tested, **version_of(task), **(more or {})}
-        circuit = dataclasses.replace(circuit, info=info)
+        circuit = dataclasses.replace(
+            circuit, info=info, labels=circuit.labels or self._labels(circuit, folder)
+        )
         keep_task(task, self.run.folder)
         save_circuit(circuit, folder)
         return circuit
+
+    def _labels(self, circuit: Circuit, folder: Path) -> Labels:
+        """Those of the circuit that is there already, for the nodes that both have."""
+        try:
+            old = load_circuit(folder)
+        except CheckpointError:  # none, or none that can be read
+            return Labels()
+        same = old.info.get("model_sha256") == self.hash
+        return old.labels.keeping(circuit.nodes) if same else Labels()
 
     def tested(self, task: Task, circuit: Circuit, config: PruneConfig) -> dict[str, Any]:
         """What the tests say, as plain data: necessity, and the others below ``tests``."""
@@ -181,4 +195,5 @@ class RunPruner:
 def before_edges(circuit: Circuit) -> Circuit:
     """The circuit as it was before single edges were cut and it was simplified."""
     nodes = frozenset(Node.parse(name) for name in circuit.info["before_edges"]["names"])
-    return dataclasses.replace(undo_all(circuit), nodes=nodes, cut=frozenset(), gain={})
+    labels = circuit.labels.keeping(nodes)
+    return dataclasses.replace(undo_all(circuit), nodes=nodes, cut=frozenset(), gain={}, labels=labels)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from sparsecircuits.circuit import Circuit, stream_links
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.tasks import Task, TokenPairs
@@ -137,7 +138,10 @@ def circuit_entry(
         "ablations": groups,
         "attention": attention_patterns(model, circuit, attended, heads=budget.heads, effects=effects),
         "left_out": budget.left_out(),
+        "sha256": circuit_hash(circuit),
     }
+    if circuit.labels:
+        entry["labels"] = circuit.labels.to_dict()
     if text is not None:
         found = text.of(nodes, tokenizer)
         entry["text"] = found.text

@@ -42,6 +42,8 @@ SCRIPTS = (
     "search.js",
     "export.js",
     "panel.js",
+    "labels-draft.js",
+    "labels.js",
     "prompts.js",
     "card.js",
     "chart.js",
@@ -57,6 +59,7 @@ STYLES = (
     "charts.css",
     "samples.css",
     "attention.css",
+    "labels.css",
 )
 
 

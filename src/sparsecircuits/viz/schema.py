@@ -131,9 +131,17 @@ def _broken_references(document: dict[str, Any]) -> Iterator[str]:
                 for end in ("source", "target"):
                     if link[end] not in known:
                         yield f"{where}: {kind} name {link[end]!r}, which is no node of the circuit"
+        yield from _misplaced_labels(circuit, known, where)
         yield from _misfitting_samples(circuit, where)
         yield from _misfitting_patterns(circuit, known, where)
         yield from _misfitting_snippets(circuit, where)
+
+
+def _misplaced_labels(circuit: dict[str, Any], known: set[str], where: str) -> Iterator[str]:
+    labels = circuit.get("labels", {"nodes": {}, "groups": []})
+    for name in [*labels["nodes"], *(name for group in labels["groups"] for name in group["nodes"])]:
+        if name not in known:
+            yield f"{where}: labels name {name!r}, which is no node of the circuit"
 
 
 def _misfitting_samples(circuit: dict[str, Any], where: str) -> Iterator[str]:
