@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from sparsecircuits.circuit import load_circuit, model_hash, save_circuit
+from sparsecircuits.examples import example_folder
+from sparsecircuits.train import Run
 from sparsecircuits.viz import check_document
+from sparsecircuits.viz.server.app import build_app
+from sparsecircuits.viz.server.library import Library
 from sparsecircuits.viz.server.shell import assets
 from tests.prune import planted
-from tests.viz.server.asking import TOKEN, call, own, post
+from tests.viz.server.asking import POLICY, TOKEN, call, own, post
 
 ONE = {"run": "planted", "circuit": "string_closing"}
 
 
-@pytest.fixture(scope="module")
-def document(app) -> dict[str, Any]:
+def made(app) -> dict[str, Any]:
+    """The document, waited for."""
     until = time.monotonic() + 60
-    first = post(app, "/api/document", ONE)
-    assert first.status == 202
-    assert set(first.json) == {"done", "of", "what"}
     while (answer := post(app, "/api/document", ONE)).status == 202:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert answer.status == 200
     return answer.json
+
+
+@pytest.fixture(scope="module")
+def document(app) -> dict[str, Any]:
+    return made(app)
+
+
+def test_how_far_a_document_is(library) -> None:
+    first = post(build_app(library, POLICY), "/api/document", ONE)
+    assert first.status == 202
+    assert set(first.json) == {"done", "of", "what"}
 
 
 def test_what_is_listed(app) -> None:
@@ -108,17 +124,6 @@ def test_two_circuits_of_one_model(app) -> None:
 
 def test_two_models(served_run, tmp_path) -> None:
     """Sizes side by side, and no nodes in common: names alone do not make them the same."""
-    import shutil
-    from pathlib import Path
-
-    import torch
-
-    from sparsecircuits.circuit import load_circuit, model_hash, save_circuit
-    from sparsecircuits.train import Run
-    from sparsecircuits.viz.server.app import build_app
-    from sparsecircuits.viz.server.library import Library
-    from tests.viz.server.asking import POLICY
-
     other = Run.open(Path(shutil.copytree(served_run.folder, tmp_path / "other")))
     model = other.model()
     with torch.no_grad():
@@ -142,6 +147,43 @@ def test_two_models(served_run, tmp_path) -> None:
         422,
         "the circuit for string_closing belongs to another model",
     )
+
+
+def test_labels_go_into_the_file_and_the_document(served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    task = planted.STRING_CLOSING
+    app = build_app(Library(lambda: [("planted", Run.open(folder))], tasks={task.name: task}), POLICY)
+    document = made(app)
+    node = f"0.attn.v.{planted.VALUE}"
+    labels = {"nodes": {node: {"name": "which quote <b>", "note": ""}}, "groups": []}
+    asked = {**ONE, "sha256": document["circuits"][0]["sha256"], "labels": labels}
+    assert post(app, "/api/labels", asked).json == {"labels": labels}
+    assert load_circuit(folder / "circuits" / "string_closing").labels.to_dict() == labels
+    answer = post(app, "/api/document", ONE)  # not made anew
+    assert answer.status == 200
+    assert answer.json["circuits"][0]["labels"] == labels
+    without = {
+        key: value for key, value in answer.json["circuits"][0].items() if key not in ("labels", "layout")
+    }
+    assert without == {key: value for key, value in document["circuits"][0].items() if key != "layout"}
+    assert post(app, "/api/labels", {**asked, "sha256": "of another"}).status == 409
+    for wrong in (
+        None,
+        [],
+        {"nodes": {"0.attn.v.1": {"name": "not kept"}}},
+        {"nodes": {node: {"name": "x" * 81}}},
+    ):
+        assert post(app, "/api/labels", {**asked, "labels": wrong}).status == 422
+    assert load_circuit(folder / "circuits" / "string_closing").labels.to_dict() == labels
+    empty = {**asked, "labels": {"nodes": {}, "groups": []}}
+    assert post(app, "/api/labels", empty).status == 200
+    assert "labels" not in post(app, "/api/document", ONE).json["circuits"][0]
+
+
+def test_a_bundled_run_is_not_labelled() -> None:
+    app = build_app(Library(lambda: [("example", Run.open(example_folder()))]), POLICY)
+    answer = post(app, "/api/labels", {"run": "example", "circuit": "for_while", "sha256": "", "labels": {}})
+    assert (answer.status, "nothing is written into it" in answer.json["error"]) == (409, True)
 
 
 def test_pages_hold_keys_and_the_token_and_nothing_else_of_a_run(app) -> None:

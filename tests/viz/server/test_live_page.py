@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsecircuits.train import Run
 from tests.prune import planted
-from tests.viz.server.asking import Running
+from tests.viz.server.asking import Running, listening
+from tests.viz.server.conftest import library_of
 
 VALUE = f"0.attn.v.{planted.VALUE}"
 #: Of the circuit alone: the share of its first candidate.
@@ -301,3 +305,23 @@ def test_another_sites_page_can_neither_read_nor_frame_nor_post(chromium, runnin
         assert "session" not in frame.content()
     finally:
         context.close()
+
+
+def test_a_label_is_saved_and_found_again(chromium, served_run, tmp_path) -> None:
+    """In the circuit's file, so in another browser too."""
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    with listening(library_of(Run.open(folder))) as running:
+        for again in (False, True):
+            context = chromium.new_context(viewport={"width": 1280, "height": 800})
+            seen = Visit(context, running)
+            page = seen.circuit(f"/c/planted/string_closing#node={VALUE}")
+            if not again:
+                page.wait_for_function("() => document.querySelector('#live-status').textContent")
+                page.locator(".label-edit summary").click()
+                page.locator("#label-name").fill("which quote")
+                page.locator("#label-save").click()
+            page.wait_for_selector(".label-name")
+            assert page.locator(".label-name").inner_text() == "which quote"
+            assert page.locator(".label-draft").count() == 0  # nothing waits in the browser
+            seen.assert_quiet()
+            context.close()
