@@ -114,8 +114,8 @@ class LargeGraph {
 
   // Draw everything anew, the edges slice by slice.
   redraw() {
-    if (!this.frame) return;
-    this.view = this.look();
+    this.view = this.frame ? this.look() : null;
+    if (!this.view?.pixelWidth || !this.view.pixelHeight) { this.view = null; return; } // not on screen
     for (const canvas of [this.canvas, ...Object.values(this.paper)]) {
       canvas.width = this.view.pixelWidth;
       canvas.height = this.view.pixelHeight;
@@ -133,14 +133,14 @@ class LargeGraph {
     this.frameAsked ??= requestAnimationFrame(() => {
       this.frameAsked = null;
       this.paint();
-      const more = this.sheets.advance();
+      const more = this.view !== null && this.sheets.advance();
       this.element.setAttribute("aria-busy", String(more));
       if (more) this.request();
     });
   }
 
   paint() {
-    if (!this.view || !this.frame) return;
+    if (!this.view) return;
     const pen = this.canvas.getContext("2d"), { pixelWidth, pixelHeight } = this.view;
     const focus = this.hovered ?? this.selected, dim = this.plan.dims(focus);
     const lay = (canvas) => { pen.setTransform(1, 0, 0, 1, 0, 0); pen.drawImage(canvas, 0, 0); };
@@ -161,7 +161,7 @@ class LargeGraph {
   // All at once, for paper.
   finish() {
     this.redraw();
-    while (this.sheets.advance());
+    while (this.view && this.sheets.advance());
     this.paint();
   }
 

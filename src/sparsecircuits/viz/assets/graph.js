@@ -22,7 +22,7 @@ function curve(points) {
 const signClass = (weight) => (weight < 0 ? "neg" : "pos");
 
 class Graph {
-  // onlyShown: leave out edges that the filter hides now, for a drawing that will not change.
+  // onlyShown: leave out edges that the filter hides now, for a large drawing that will not change.
   constructor(plan, onSelect, onlyShown = false) {
     this.plan = plan;
     this.onlyShown = onlyShown;
@@ -106,6 +106,7 @@ class Graph {
     const chips = layout.chips.map((chip) => this.drawChip(chip));
     for (const [at, node, weight, points] of layout.token_links) {
       const chip = layout.chips[at];
+      if (this.onlyShown && points.at(-1)[1] - points[0][1] >= SHORT) continue; // as on the canvas
       const path = svg("path", { class: `token-link ${signClass(weight)}`, d: curve(points), "stroke-width": (0.6 + 1.8 * Math.abs(weight) / strongest[chip.side]).toFixed(2) },
         svg("title", {}, `${chip.side === "in" ? `${chip.label} writes` : `moves ${chip.label} by`} ${signed(weight)}`));
       group.append(this.remember(path, [node], () => plan.shownNodes[node]));
