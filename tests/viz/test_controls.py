@@ -205,6 +205,17 @@ def test_zoom_by_button_key_and_wheel(open_page):
     opened.assert_quiet()
 
 
+def test_fit_shows_all_of_a_drawing_that_is_too_wide(open_page):
+    opened = open_page(demo_document(), "#dense/for_while", width=380)
+    sizes = "(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])"
+    wide, narrow = opened.page.evaluate(f"{sizes}(document.querySelector('#graph'))")
+    assert wide > narrow  # it begins easy to read
+    opened.page.locator("button", has_text="Fit").click()
+    wide, narrow = opened.page.evaluate(f"{sizes}(document.querySelector('#graph'))")
+    assert wide == narrow
+    opened.assert_quiet()
+
+
 PINCH = """() => {
   const frame = document.querySelector("#graph"), box = frame.getBoundingClientRect();
   const finger = (type, pointerId, x) => frame.dispatchEvent(new PointerEvent(type,

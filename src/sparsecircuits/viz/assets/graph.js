@@ -252,10 +252,19 @@ class Graph {
 
   get zoom() { return this.element.clientWidth / this.layout.width; }
 
-  // Pixels of the screen for one of the drawing; null: as wide as the frame, within reason.
+  // Zooms between which the drawing is as wide as its frame: no smaller than is easy to read.
+  get easy() { return this.layout.compact ? [0.75, 1] : [0.8, 1.2]; }
+
+  // The zoom at which all of it is in sight; null: the one that it begins with.
+  get whole() {
+    const fit = this.element.parentElement.clientWidth / this.layout.width;
+    return fit < this.easy[0] ? fit : null;
+  }
+
+  // Pixels of the screen for one of the drawing; null: as wide as the frame, within what is easy.
   setZoom(zoom) {
-    const { width, compact } = this.layout, pixels = (share) => `${Math.round(width * share)}px`;
-    const [least, most] = zoom === null ? (compact ? [0.75, 1] : [0.8, 1.2]) : [zoom, zoom];
+    const pixels = (share) => `${Math.floor(this.layout.width * share)}px`;
+    const [least, most] = zoom === null ? this.easy : [zoom, zoom];
     this.element.style.minWidth = pixels(least);
     this.element.style.maxWidth = pixels(most);
   }
