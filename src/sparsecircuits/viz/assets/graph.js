@@ -203,6 +203,7 @@ class Graph {
   // The plan's filter has changed.
   apply() {
     for (const [element, shown] of this.shownIf) element.classList.toggle("hid", !shown());
+    this.groups.replaceChildren(...groupOutlines(this.plan));
     this.light(this.selected);
   }
 
