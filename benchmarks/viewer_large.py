@@ -88,7 +88,7 @@ def slider_times(browser: Browser, path: Path, repeats: int, keys: Sequence[str]
     page.locator("#strength").focus()
     page.evaluate(_WATCH)
     times = []
-    for key in keys * repeats:
+    for key in list(keys) * repeats:
         page.evaluate("() => { window.slow = []; }")
         page.keyboard.press(key)
         page.wait_for_timeout(350)  # the browser reports an event some time after it

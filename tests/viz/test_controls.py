@@ -205,6 +205,17 @@ def test_zoom_by_button_key_and_wheel(open_page):
     opened.assert_quiet()
 
 
+def test_fit_shows_all_of_a_drawing_that_is_too_wide(open_page):
+    opened = open_page(demo_document(), "#dense/for_while", width=380)
+    sizes = "(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])"
+    wide, narrow = opened.page.evaluate(f"{sizes}(document.querySelector('#graph'))")
+    assert wide > narrow  # it begins easy to read
+    opened.page.locator("button", has_text="Fit").click()
+    wide, narrow = opened.page.evaluate(f"{sizes}(document.querySelector('#graph'))")
+    assert wide == narrow
+    opened.assert_quiet()
+
+
 PINCH = """() => {
   const frame = document.querySelector("#graph"), box = frame.getBoundingClientRect();
   const finger = (type, pointerId, x) => frame.dispatchEvent(new PointerEvent(type,
@@ -243,7 +254,23 @@ def test_names_stand_in_pills_and_groups_have_an_outline(open_page):
         assert box["x"] < inner["x"] < inner["x"] + inner["width"] < box["x"] + box["width"]
         assert box["y"] < inner["y"] < inner["y"] + inner["height"] < box["y"] + box["height"]
     assert opened.page.evaluate("document.querySelectorAll('#graph b').length") == 0
+    opened.page.locator("#layers input[value='0']").uncheck()  # none of its nodes is left
+    assert opened.page.locator("#graph .group").count() == 0
     opened.assert_quiet()
+
+
+def test_a_group_takes_in_no_other_node(open_page):
+    document = demo_document()
+    # The query and the value have the key between them.
+    group = {"name": "ends", "note": "", "nodes": ["1.attn.q.15", "1.attn.v.11"]}
+    document["circuits"][0]["labels"] = {"nodes": {}, "groups": [group]}
+    opened = open_page(document)
+    boxes = [path.bounding_box() for path in opened.page.locator("#graph .group path:not(.tie)").all()]
+    assert len(boxes) == 2
+    assert opened.page.locator("#graph .group path.tie").count() == 1
+    key = opened.page.locator('[data-node="1.attn.k.15"] .body').bounding_box()
+    for box in boxes:
+        assert box["x"] + box["width"] < key["x"] or box["x"] > key["x"] + key["width"]
 
 
 def saved(opened: Any, tmp_path: Any) -> tuple[str, ElementTree.Element]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ def test_time_to_lay_out_grows_with_the_size_and_no_faster():
 
 def test_the_page_is_small(html):
     assert len(html.encode()) < 5_000_000
+
+
+def test_it_opens_and_answers_at_once(chromium, html, tmp_path):
+    from benchmarks.viewer_large import opening_time, slider_times  # needs the browser's package
+
+    path = tmp_path / "large.html"
+    path.write_text(html, encoding="utf-8")
+    assert opening_time(chromium, path, 1) < 3  # seconds
+    times = slider_times(chromium, path, 1, keys=("ArrowRight", "End", "Home", "PageUp", "ArrowLeft"))
+    assert len(times) == 5
+    assert statistics.median(times) < 100  # milliseconds
 
 
 def test_it_is_drawn_walked_and_announced(open_page, html, document):
@@ -163,5 +175,33 @@ def test_on_a_phone_only_the_frame_scrolls(open_page, html):
     wide, narrow = opened.page.evaluate(f"{sizes}(document.querySelector('#graph'))")
     assert wide > narrow
     opened.page.evaluate("document.querySelector('#graph').scrollLeft = 150")
+    opened.page.wait_for_function(f"() => ({COLOURED})() > 500")
+    opened.assert_quiet()
+
+
+def test_on_paper_it_is_light_and_whole(open_page, html):
+    opened = open_page(html, scheme="dark")
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    # Painted at once: the band behind the first layer is that of the light scheme, 8 pixels from the corner.
+    found = opened.page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#graph canvas"), { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(Math.round(width * 0.02), 0, 1, height);
+          const band = (y) => data[4 * y] === 0xf3 && data[4 * y + 1] === 0xf1 && data[4 * y + 2] === 0xec;
+          return [...Array(height).keys()].filter(band).length / height;
+        }"""
+    )
+    assert found > 0.5
+    assert opened.page.locator(".tools").is_hidden()
+    opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.page.evaluate("document.documentElement.dataset.theme") is None
+
+
+def test_where_there_is_no_room_it_waits(open_page, html):
+    opened = open_page(html, width=380)
+    opened.page.evaluate("document.querySelector('#graph').hidden = true")
+    opened.page.keyboard.press("+")
+    opened.page.evaluate("document.querySelector('#graph').hidden = false")
     opened.page.wait_for_function(f"() => ({COLOURED})() > 500")
     opened.assert_quiet()

@@ -10,7 +10,7 @@ function rulesFor(picture) {
     for (const rule of sheet.cssRules) {
       if (!(rule instanceof CSSStyleRule) || /:(root|hover|focus)/.test(rule.selectorText)) continue;
       const inside = rule.selectorText.split(",").some((one) => picture.matches(one) || picture.querySelector(one));
-      if (!inside || !/svg|text|path|rect|\.(?!tok)/.test(rule.selectorText)) continue;
+      if (!inside || /^(\.graph svg|\.links)/.test(rule.selectorText)) continue;
       kept.push(rule.cssText.replace(/var\((--[\w-]+)\)/g, (_, name) => values.getPropertyValue(name).trim()));
     }
   }

@@ -3,6 +3,7 @@
 // the frame's corner. One focusable stage takes the keys, and what is chosen is said aloud.
 
 const MAX_RATIO = 2; // pixels of the canvas for one of the screen
+const SMALL = 0.3; // a zoom at which dots can still be told apart
 const LABELS = { here: 165, least: 130 }; // room for the row labels: in the drawing, and on the screen
 
 class LargeGraph {
@@ -73,13 +74,20 @@ class LargeGraph {
   // Row labels do not shrink with the drawing, so the smaller it is, the more room they need beside it.
   get gutter() { return Math.max(0, LABELS.least - LABELS.here * this.zoom); }
 
+  fit() {
+    const { clientWidth } = this.frame, { width } = this.layout;
+    return Math.min(clientWidth / width, (clientWidth - LABELS.least) / (width - LABELS.here));
+  }
+
+  // The zoom at which all of its width is in sight; null: the one that it begins with.
+  get whole() { return this.fit() < SMALL ? Math.max(ZOOMS.least, this.fit()) : null; }
+
   // Pixels of the screen for one of the drawing; null: as wide as the frame, within reason.
   setZoom(wanted) {
     this.wanted = wanted;
     if (!this.frame) return;
     const { width, height } = this.layout, { frame, canvas } = this;
-    const fit = Math.min(frame.clientWidth / width, (frame.clientWidth - LABELS.least) / (width - LABELS.here));
-    this.zoom = wanted ?? Math.min(1, Math.max(0.3, fit));
+    this.zoom = wanted ?? Math.min(1, Math.max(SMALL, this.fit()));
     this.element.style.width = `${Math.floor(width * this.zoom + this.gutter)}px`;
     this.element.style.height = `${Math.ceil(height * this.zoom)}px`;
     canvas.style.width = `${frame.clientWidth}px`;
@@ -114,8 +122,8 @@ class LargeGraph {
 
   // Draw everything anew, the edges slice by slice.
   redraw() {
-    if (!this.frame) return;
-    this.view = this.look();
+    this.view = this.frame ? this.look() : null;
+    if (!this.view?.pixelWidth || !this.view.pixelHeight) { this.view = null; return; } // not on screen
     for (const canvas of [this.canvas, ...Object.values(this.paper)]) {
       canvas.width = this.view.pixelWidth;
       canvas.height = this.view.pixelHeight;
@@ -133,14 +141,14 @@ class LargeGraph {
     this.frameAsked ??= requestAnimationFrame(() => {
       this.frameAsked = null;
       this.paint();
-      const more = this.sheets.advance();
+      const more = this.view !== null && this.sheets.advance();
       this.element.setAttribute("aria-busy", String(more));
       if (more) this.request();
     });
   }
 
   paint() {
-    if (!this.view || !this.frame) return;
+    if (!this.view) return;
     const pen = this.canvas.getContext("2d"), { pixelWidth, pixelHeight } = this.view;
     const focus = this.hovered ?? this.selected, dim = this.plan.dims(focus);
     const lay = (canvas) => { pen.setTransform(1, 0, 0, 1, 0, 0); pen.drawImage(canvas, 0, 0); };
@@ -161,7 +169,7 @@ class LargeGraph {
   // All at once, for paper.
   finish() {
     this.redraw();
-    while (this.sheets.advance());
+    while (this.view && this.sheets.advance());
     this.paint();
   }
 

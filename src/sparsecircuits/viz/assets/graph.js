@@ -22,7 +22,7 @@ function curve(points) {
 const signClass = (weight) => (weight < 0 ? "neg" : "pos");
 
 class Graph {
-  // onlyShown: leave out edges that the filter hides now, for a drawing that will not change.
+  // onlyShown: leave out edges that the filter hides now, for a large drawing that will not change.
   constructor(plan, onSelect, onlyShown = false) {
     this.plan = plan;
     this.onlyShown = onlyShown;
@@ -106,6 +106,7 @@ class Graph {
     const chips = layout.chips.map((chip) => this.drawChip(chip));
     for (const [at, node, weight, points] of layout.token_links) {
       const chip = layout.chips[at];
+      if (this.onlyShown && points.at(-1)[1] - points[0][1] >= SHORT) continue; // as on the canvas
       const path = svg("path", { class: `token-link ${signClass(weight)}`, d: curve(points), "stroke-width": (0.6 + 1.8 * Math.abs(weight) / strongest[chip.side]).toFixed(2) },
         svg("title", {}, `${chip.side === "in" ? `${chip.label} writes` : `moves ${chip.label} by`} ${signed(weight)}`));
       group.append(this.remember(path, [node], () => plan.shownNodes[node]));
@@ -202,6 +203,7 @@ class Graph {
   // The plan's filter has changed.
   apply() {
     for (const [element, shown] of this.shownIf) element.classList.toggle("hid", !shown());
+    this.groups.replaceChildren(...groupOutlines(this.plan));
     this.light(this.selected);
   }
 
@@ -251,10 +253,19 @@ class Graph {
 
   get zoom() { return this.element.clientWidth / this.layout.width; }
 
-  // Pixels of the screen for one of the drawing; null: as wide as the frame, within reason.
+  // Zooms between which the drawing is as wide as its frame: no smaller than is easy to read.
+  get easy() { return this.layout.compact ? [0.75, 1] : [0.8, 1.2]; }
+
+  // The zoom at which all of it is in sight; null: the one that it begins with.
+  get whole() {
+    const fit = this.element.parentElement.clientWidth / this.layout.width;
+    return fit < this.easy[0] ? fit : null;
+  }
+
+  // Pixels of the screen for one of the drawing; null: as wide as the frame, within what is easy.
   setZoom(zoom) {
-    const { width, compact } = this.layout, pixels = (share) => `${Math.round(width * share)}px`;
-    const [least, most] = zoom === null ? (compact ? [0.75, 1] : [0.8, 1.2]) : [zoom, zoom];
+    const pixels = (share) => `${Math.floor(this.layout.width * share)}px`;
+    const [least, most] = zoom === null ? this.easy : [zoom, zoom];
     this.element.style.minWidth = pixels(least);
     this.element.style.maxWidth = pixels(most);
   }

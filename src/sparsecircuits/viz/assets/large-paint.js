@@ -54,18 +54,35 @@ function drawGroups(pen, plan, view) {
   pen.strokeStyle = view.colours.ink;
   pen.fillStyle = view.colours.shade;
   pen.lineWidth = 1.2;
-  for (const shape of groupShapes(plan)) {
+  pen.setLineDash([2, 3]);
+  for (const { outlines, ties } of groupShapes(plan)) {
     pen.beginPath();
-    for (const [x, y] of shape.corners) pen.lineTo(x, y);
-    pen.closePath();
-    pen.fillStyle = view.colours.shade;
-    pen.fill();
-    pen.setLineDash([2, 3]);
+    for (const [from, to] of ties) { pen.moveTo(...from); pen.lineTo(...to); }
+    pen.globalAlpha = 0.5;
     pen.stroke();
-    pen.setLineDash([]);
-    pen.fillStyle = view.colours.ink;
-    pen.font = `600 11px ${view.colours.sans}`;
-    pen.fillText(cut(shape.name, 260), ...shape.at);
+    pen.globalAlpha = 1;
+    for (const corners of outlines) {
+      pen.beginPath();
+      for (const corner of corners) pen.lineTo(...corner);
+      pen.closePath();
+      pen.fill();
+      pen.stroke();
+    }
+  }
+  pen.setLineDash([]);
+}
+
+// Over the dots, and never smaller than a person can read.
+function drawGroupNames(pen, plan, view) {
+  const zoom = view.scale / view.ratio;
+  pen.font = `600 ${Math.max(11, Math.min(26, 10 / zoom))}px ${view.colours.sans}`;
+  pen.strokeStyle = view.colours.band;
+  pen.fillStyle = view.colours.ink;
+  pen.lineWidth = 4;
+  pen.lineJoin = "round";
+  for (const { name, at } of groupShapes(plan)) {
+    pen.strokeText(cut(name, 260), ...at);
+    pen.fillText(cut(name, 260), ...at);
   }
 }
 
@@ -148,8 +165,8 @@ function drawDots(pen, plan, view) {
   pen.strokeStyle = colours.ink;
   pen.lineWidth = 1.5;
   pen.stroke();
-  const zoom = view.scale / view.ratio;
-  drawNames(pen, plan, view, zoom >= NAMED_AT ? shown : named);
+  drawNames(pen, plan, view, view.scale / view.ratio >= NAMED_AT ? shown : named);
+  drawGroupNames(pen, plan, view);
 }
 
 function drawFocusDots(pen, plan, view, node, ends) {

@@ -41,7 +41,7 @@ function showCircuit(circuit) {
   byId("graph").classList.toggle("large", state.graph instanceof LargeGraph);
   byId("graph").scrollTo(0, 0);
   renderControls(state.graph);
-  zoomBy(null);
+  zoomTo(null);
   renderChooser(circuit);
   renderFacts(circuit);
   renderLegend(circuit);

@@ -114,7 +114,7 @@ function setUpKeys() {
   };
   const actions = {
     "/": () => byId("search").focus(), "?": showHelp, "[": () => nudge(-1), "]": () => nudge(1),
-    "+": () => zoomBy(ZOOMS.step), "=": () => zoomBy(ZOOMS.step), "-": () => zoomBy(1 / ZOOMS.step), 0: () => zoomBy(null),
+    "+": () => zoomBy(ZOOMS.step), "=": () => zoomBy(ZOOMS.step), "-": () => zoomBy(1 / ZOOMS.step), 0: zoomToAll,
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || byId("help").open) return;

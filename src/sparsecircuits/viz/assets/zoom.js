@@ -9,27 +9,36 @@ function zoomCentre() {
   return x >= 0 && x <= clientWidth && y >= 0 && y <= clientHeight ? [x, y] : [clientWidth / 2, clientHeight / 2];
 }
 
-// Change the zoom by a factor, keeping the point of the frame at (x, y) where it is; null: fit.
+// Set the drawing's zoom (null: what is easy to read) from its left end on.
+function zoomTo(zoom) {
+  state.graph.setZoom(zoom);
+  byId("graph").scrollLeft = 0;
+  afterZoom();
+}
+
+function afterZoom() {
+  state.graph.onScroll();
+  byId("zoom-value").textContent = percent(state.graph.zoom);
+}
+
+// Change the zoom by a factor, keeping the point of the frame at (x, y) where it is.
 function zoomBy(factor, point = zoomCentre()) {
   const frame = byId("graph"), { graph } = state, before = graph.zoom, [x, y] = point;
-  if (factor === null) {
-    graph.setZoom(null);
-    frame.scrollLeft = 0;
-  } else {
-    const [left, top] = [(frame.scrollLeft + x) / before, (frame.scrollTop + y) / before];
-    graph.setZoom(Math.min(ZOOMS.most, Math.max(ZOOMS.least, before * factor)));
-    frame.scrollLeft = left * graph.zoom - x;
-    frame.scrollTop = top * graph.zoom - y;
-  }
-  graph.onScroll();
-  byId("zoom-value").textContent = percent(graph.zoom);
+  const rim = () => graph.gutter ?? 0; // what lies beside the drawing
+  const [left, top] = [(frame.scrollLeft + x - rim()) / before, (frame.scrollTop + y) / before];
+  graph.setZoom(Math.min(ZOOMS.most, Math.max(ZOOMS.least, before * factor)));
+  frame.scrollLeft = left * graph.zoom + rim() - x;
+  frame.scrollTop = top * graph.zoom - y;
+  afterZoom();
 }
+
+const zoomToAll = () => zoomTo(state.graph.whole);
 
 const zoomButtons = () => el("span", { class: "zoom", role: "group", "aria-label": "Zoom" },
   el("button", { type: "button", class: "quiet", "aria-label": "Zoom out", title: "Zoom out (−)", onclick: () => zoomBy(1 / ZOOMS.step) }, "−"),
   el("output", { id: "zoom-value", class: "faint" }),
   el("button", { type: "button", class: "quiet", "aria-label": "Zoom in", title: "Zoom in (+)", onclick: () => zoomBy(ZOOMS.step) }, "+"),
-  el("button", { type: "button", class: "quiet", title: "As wide as the frame (0)", onclick: () => zoomBy(null) }, "Fit"));
+  el("button", { type: "button", class: "quiet", title: "Show all of it (0)", onclick: zoomToAll }, "Fit"));
 
 function setUpZoom() {
   const frame = byId("graph"), fingers = new Map();
