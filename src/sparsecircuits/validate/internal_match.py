@@ -156,7 +156,8 @@ def compare(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> Match:
         spread[layers.index(at.layer)] += varied.sum((1, 2))
         sums = zip(off.sum((0, 1)).tolist(), varied.sum((0, 1)).tolist(), strict=True)
         by_node |= {
-            Node(at, index): ratio(*both) for index, both in zip(_kept(circuit)[name], sums, strict=True)
+            Node(at, index): ratio(*both)
+            for index, both in zip(kept_by_site(circuit)[name], sums, strict=True)
         }
     # [all heads used, rows, pos]
     distances = [
@@ -180,7 +181,7 @@ def compare(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> Match:
 @torch.no_grad()
 def inside(model: SparseGPT, circuit: Circuit, pairs: TokenPairs, *, installed: bool = True) -> Inside:
     """What the circuit's nodes and heads do on ``pairs``: of the circuit alone, or of the full model."""
-    kept, heads = _kept(circuit), heads_of(model, circuit.nodes)
+    kept, heads = kept_by_site(circuit), heads_of(model, circuit.nodes)
     queries = {str(SiteName(layer, site)) for layer in heads for site in ("attn.q", "attn.k")}
     values: dict[str, Tensor] = {}
     matched: dict[str, Tensor] = {}
@@ -236,7 +237,7 @@ def ratio(part: float, whole: float) -> float:
     return part / whole
 
 
-def _kept(circuit: Circuit) -> dict[str, list[int]]:
+def kept_by_site(circuit: Circuit) -> dict[str, list[int]]:
     """Site name -> indices of the kept nodes."""
     kept: dict[str, list[int]] = {}
     for node in sorted(circuit.nodes):
