@@ -16,8 +16,10 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import Node, SiteName, SparseGPT, record
+from sparsecircuits.tasks.loss import correct
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
+from sparsecircuits.tasks.score import calibrated, fit_scale_and_bias, pair_logits, score
+from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
@@ -27,7 +29,8 @@ class Necessity:
 
     Attributes:
         accuracy, loss: of the full model without the circuit, raw.
-        refitted_accuracy, refitted_loss: after refitting scale and candidate bias on the train split.
+        refitted_accuracy, refitted_loss: after refitting scale and candidate bias on the train split;
+            ``interval`` is the accuracy's 95% interval over templates, the fit as it is.
         full_loss: of the full model, raw.
         random_loss: mean over random circuits, deleted likewise, raw.
         random_worst: the largest of them.
@@ -37,6 +40,7 @@ class Necessity:
     accuracy: float
     loss: float
     refitted_accuracy: float
+    interval: Interval
     refitted_loss: float
     full_loss: float
     random_loss: float
@@ -80,7 +84,9 @@ def necessity(
     with circuit.removed(model):
         train_logits, logits = pair_logits(model, train), pair_logits(model, heldout)
     raw = score(logits, heldout)
-    refitted = score(logits, heldout, fit_scale_and_bias(train_logits, train))
+    fitted = fit_scale_and_bias(train_logits, train)
+    refitted = score(logits, heldout, fitted)
+    right = correct(calibrated(logits, heldout, fitted), heldout).float()
     some = heldout.rows(torch.arange(min(draw_pairs, len(heldout))))
     full = score(pair_logits(model, some), some)
     active = active_nodes(model, some)
@@ -93,6 +99,7 @@ def necessity(
         accuracy=raw.accuracy,
         loss=raw.loss,
         refitted_accuracy=refitted.accuracy,
+        interval=clustered_interval(right, templates_of_rows(heldout), seed=seed),
         refitted_loss=refitted.loss,
         full_loss=full.loss,
         random_loss=sum(losses) / len(losses),
