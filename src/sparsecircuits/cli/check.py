@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -230,8 +231,8 @@ def print_cards(cards: Sequence[Card]) -> None:
         against = "; ".join(f"{name} {row['verdicts'][name]}: {why}" for name, why in row["why"].items())
         if against:
             print(f"{row['task']}: {against}")
-    told = " ".join(why for row in rows for why in row["why"].values())
-    named = [f"{test} {kind.name}" for test, kind in KINDS.items() if test in told.split()]
+    told = re.findall(r"T\d+", " ".join(why for row in rows for why in row["why"].values()))
+    named = [f"{test} {kind.name}" for test, kind in KINDS.items() if test in told]
     if named:
         print(f"({', '.join(named)})")
 
@@ -246,9 +247,9 @@ def _reported(reports: Mapping[str, Any]) -> Iterator[str]:
         )
     if (text := reports.get("distribution")) is not None:
         random = text["random_removed"]
-        beside = f" (a random circuit: {random['mean']:+.3f})" if random else ""
+        beside = f" (a random circuit: {random[0]:+.3f})" if random else ""
         yield (
-            f"on training text: {text['removed']['mean']:+.3f} nats a token without the circuit{beside}; "
+            f"on training text: {text['removed'][0]:+.3f} nats a token without the circuit{beside}; "
             f"it uses {text['edges']} of the {text['component_edges']} edges of its nodes"
         )
 
@@ -266,7 +267,7 @@ def reasons(card: Card, *, names: bool = False) -> dict[str, str]:
         unrun = [test for test in verdict.missing if test not in open_yet]
         failed = [f"{test} {KINDS[test].name}" if names else test for test in verdict.failed]
         parts = [f"fails {(', ' if names else ' ').join(failed)}"] if failed else []
-        if verdict is not first and first.state != "yes" and not failed:
+        if verdict.name != first.name and first.state != "yes" and not failed:
             parts.append("needs Sufficient")
         parts += [f"{' '.join(unrun)} not run"] if unrun else []
         parts += [f"{' '.join(open_yet)} undecided"] if open_yet else []

@@ -12,7 +12,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TypeVar
 
 from sparsecircuits.config import Config
@@ -21,7 +21,8 @@ from sparsecircuits.errors import ConfigError, SparseCircuitsError
 Options = TypeVar("Options", bound=Config)
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_RULE = re.compile(r"[─-]{3,}")
+_FRAME = re.compile("[╭╮╰╯│]")
+_RULE = re.compile(r"[─-]{2,}")
 #: Explanations of a missing option are indented by so much.
 _DEEP = 8
 
@@ -72,19 +73,26 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 def first_sentence(box: str) -> str:
     """What one of tyro's boxes says is wrong, as one line; with the options that may have been meant.
 
+    A box has a title, then parts with rules between them, of which the first says it. Where the output is not
+    in UTF-8 it has no frame.
+
     >>> first_sentence("\\n".join(["╭─ Value error ─╮", "│ Error parsing --n: no │", "│ ─── │", "│ ... │"]))
     '--n: no'
     """
-    lines = [line.strip() for line in _COLOUR.sub("", box).splitlines()]
-    rows = [line[1:-1].rstrip()[1:] for line in lines if line[:1] in ("│", "|")]
-    first = list(takewhile(lambda row: not _RULE.fullmatch(row.strip()), rows))
+    lines = _FRAME.sub(" ", _COLOUR.sub("", box)).splitlines()[1:]
+    rows = list(dropwhile(_is_rule, [line[2:].rstrip() for line in lines]))
+    first = list(takewhile(lambda row: not _is_rule(row), rows))
     message = " ".join(_shallow(first)).removeprefix("Error parsing ").strip(" .")
     message = message or "these options do not fit"
     message = message[0].lower() + message[1:]
-    meant = [row.split()[0] for row in _shallow(rows[len(first) :]) if row.startswith("--")]
+    meant = [row.split()[0] for row in _shallow(rows[len(first) :]) if row[:2] == "--" and not _is_rule(row)]
     if message.startswith("unrecognized") and meant:
         message += f"; did you mean {' or '.join(map(repr, dict.fromkeys(meant)))}?"
     return message
+
+
+def _is_rule(row: str) -> bool:
+    return bool(_RULE.fullmatch(row.strip()))
 
 
 def _shallow(rows: Sequence[str]) -> list[str]:

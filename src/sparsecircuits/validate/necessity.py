@@ -29,23 +29,23 @@ class Necessity:
 
     Attributes:
         accuracy, loss: of the full model without the circuit, raw.
-        refitted_accuracy, refitted_loss: after refitting scale and candidate bias on the train split;
-            ``interval`` is the accuracy's 95% interval over templates, the fit as it is.
+        refitted_accuracy, refitted_loss: after refitting scale and candidate bias on the train split.
         full_loss: of the full model, raw.
         random_loss: mean over random circuits, deleted likewise, raw.
         random_worst: the largest of them.
         draws: how many random circuits.
+        interval: of ``refitted_accuracy``, 95% over templates, the fit as it is; None where it was not kept.
     """
 
     accuracy: float
     loss: float
     refitted_accuracy: float
-    interval: Interval
     refitted_loss: float
     full_loss: float
     random_loss: float
     random_worst: float
     draws: int
+    interval: Interval | None = None
 
     @property
     def necessary(self) -> bool:
@@ -99,12 +99,12 @@ def necessity(
         accuracy=raw.accuracy,
         loss=raw.loss,
         refitted_accuracy=refitted.accuracy,
-        interval=clustered_interval(right, templates_of_rows(heldout), seed=seed),
         refitted_loss=refitted.loss,
         full_loss=full.loss,
         random_loss=sum(losses) / len(losses),
         random_worst=max(losses),
         draws=draws,
+        interval=clustered_interval(right, templates_of_rows(heldout), seed=seed),
     )
 
 
