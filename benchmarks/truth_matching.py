@@ -30,7 +30,10 @@ def matching(bench: Bench, runs: Mapping[str, Path], circuits: Mapping[str, Sequ
     for name, folders in circuits.items():
         run = load_run(runs[name])
         for folder in folders:
-            path = bench.out / "matching" / f"{name}-{load_circuit(folder).task}.json"
+            circuit = load_circuit(folder)
+            if not circuit.info.get("met", True):
+                continue  # no circuit was found that holds the target
+            path = bench.out / "matching" / f"{name}-{circuit.task}.json"
             if not path.is_file() and not bench.as_is:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps({"run": name, **_measure(run, folder)}), encoding="utf-8")

@@ -211,7 +211,10 @@ def complete_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
 
 
 class Steps:
-    """Adds up mask steps over prunings side by side; one that is begun again is not planned for."""
+    """Adds up mask steps over prunings side by side; one that is begun again is not planned for.
+
+    Which pruning is heard of stands on the bar if it has a name.
+    """
 
     def __init__(self, bar: Bar) -> None:
         self.bar, self.done = bar, 0
@@ -219,4 +222,12 @@ class Steps:
 
     def told(self, pruning: object, loss: float) -> None:
         self.done += 1
-        self.bar.update(min(self.done, (self.bar.total or 1) - 1), loss=loss)
+        self._show(pruning, loss)
+
+    def choosing(self, pruning: object, nodes: int, loss: float) -> None:
+        """Masks are found, and circuits of them are tried: how many, nobody knows."""
+        self._show(pruning, loss, f"choosing: {nodes:,} nodes")
+
+    def _show(self, pruning: object, loss: float, remark: str | None = None) -> None:
+        part = pruning if isinstance(pruning, str) else None
+        self.bar.update(min(self.done, (self.bar.total or 1) - 1), loss=loss, remark=remark, part=part)
