@@ -18,8 +18,8 @@ which the page embeds as JSON and :mod:`sparsecircuits.viz.static` draws with ma
     logits out            ")      ')                 tokens that a write pushes up or down
 
 Steps: choose the token chips; make rows; let links that skip rows bend in each row they pass (all
-token links of a node share one lane); order and place (:mod:`sparsecircuits.viz.ordering`); read
-positions, boxes and paths off.
+token links of a node share one lane); order (:mod:`sparsecircuits.viz.ordering`), fold rows that are
+long (:mod:`sparsecircuits.viz.folding`) and place; read positions, boxes and paths off.
 The input stands at the top because a page is read from the top.
 """
 
@@ -31,11 +31,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsecircuits.model import SITES
+from sparsecircuits.viz.folding import MOST_COLUMNS, fold_links, fold_row
+from sparsecircuits.viz.geometry import Box, Lane, Layout, Point, Row, Stream, TokenLink
 from sparsecircuits.viz.labels import place_labels
 from sparsecircuits.viz.ordering import Vertex, order_rows, place_rows
-from sparsecircuits.viz.tokens import Chip, choose_chips, token_links
-
-Point = tuple[float, float]
+from sparsecircuits.viz.tokens import choose_chips, token_links, visible
 
 ROWS = {  # site row -> what its label says
     "attn.act_in": "attention reads",
@@ -48,6 +48,7 @@ ROWS = {  # site row -> what its label says
 QKV = tuple(site for site in SITES if site not in ROWS)
 """The sites that share the row ``attn.qkv``, in the order in which a head's channels stand."""
 _MARGIN, _LABELS = 24.0, 165.0  # page margin; the column of row labels
+_MAX_NAME = 18  # characters of a name that a pill shows
 _MAX_NUMBERS = 26  # edges beyond that carry no printed weights
 
 
@@ -60,88 +61,16 @@ class Size:
     gap: float
     group_gap: float
     row_step: float
+    line_step: float = 14.0  # between the lines of a folded row
 
 
 def size_for(nodes: int, fullest: int) -> Size:
     """The measures for so many nodes, ``fullest`` of them in one row: fuller rows stand closer."""
     if nodes > 40 or fullest > 16:
-        gap = min(24.0, max(5.0, 760.0 / fullest - 10))
+        columns = min(fullest, MOST_COLUMNS)
+        gap = min(24.0, max(5.0, 760.0 / columns - 10))
         return Size(True, node_height=10, gap=gap, group_gap=12, row_step=92)
     return Size(False, node_height=26, gap=40 if fullest <= 6 else 20, group_gap=36, row_step=78)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: ``key`` is "in", "out" or "LAYER.SITEROW"; ``layer`` is None for the token rows."""
-
-    key: str
-    label: str
-    layer: int | None
-    y: float
-
-
-@dataclass(frozen=True)
-class Box:
-    """The frame around the channels of one head."""
-
-    layer: int
-    head: int
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Lane:
-    """Where a node's token links run together, past the rows between it and the tokens."""
-
-    node: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class TokenLink:
-    """From chip to node or lane ("in"), or from node or lane to chip ("out"); points lead downward."""
-
-    chip: int
-    node: str
-    weight: float
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The residual stream from a write to a later read of the same channel."""
-
-    source: str
-    target: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """All positions. ``nodes``: name -> (x, y, width) of the centre; edges join their nodes directly."""
-
-    width: float
-    height: float
-    compact: bool
-    node_height: float
-    rows: tuple[Row, ...]
-    nodes: dict[str, tuple[float, float, float]]
-    boxes: tuple[Box, ...]
-    chips: tuple[Chip, ...]
-    token_links: tuple[TokenLink, ...]
-    lanes: tuple[Lane, ...]
-    streams: tuple[Stream, ...]
-    numbers: tuple[Point, ...]  # where each edge's weight is printed; empty where there are too many
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for the page, rounded to a tenth of a pixel."""
-        data = dataclasses.asdict(self)
-        for chip, plain in zip(self.chips, data["chips"], strict=True):
-            plain["width"] = chip.width
-        return _rounded(data)
 
 
 def lay_out(circuit: dict[str, Any]) -> Layout:
@@ -149,8 +78,10 @@ def lay_out(circuit: dict[str, Any]) -> Layout:
     return _Drawing(circuit).place()
 
 
-def node_label(node: dict[str, Any]) -> str:
-    """The short label in a node's pill: its index, after q, k or v at those sites."""
+def node_label(node: dict[str, Any], name: str = "") -> str:
+    """What a node's pill says: the name that it was given, or its index, after q, k or v at those sites."""
+    if name:
+        return visible(name, _MAX_NAME)
     letter = node["site"].removeprefix("attn.")
     return f"{letter} {node['index']}" if node["site"] in QKV else str(node["index"])
 
@@ -181,10 +112,12 @@ class _Drawing:
     def _add_vertices(self) -> None:
         for i, chip in enumerate(self.chips):
             self._add(Vertex(_chip_name(i), chip.width), self.keys.index(chip.side))
+        names = self.circuit.get("labels", {}).get("nodes", {})
         for node in sorted(self.circuit["nodes"], key=lambda n: (n["layer"], n["index"], n["name"])):
             layer, site = _row_key(node)
             group = str(node["head"]) if site == "attn.qkv" and node["head"] is not None else ""
-            pill = max(38.0, 8.0 * len(node_label(node)) + 14)
+            label = node_label(node, names.get(node["name"], {}).get("name", ""))
+            pill = max(38.0, 8.0 * len(label) + 14)
             width = self.size.node_height if self.size.compact else pill
             place = QKV.index(node["site"]) if node["site"] in QKV else 0
             vertex = Vertex(node["name"], width, group, place)
@@ -228,10 +161,16 @@ class _Drawing:
         for path in [*self.lanes.values(), *self.streams, *self.steps]:
             links += zip(path, path[1:], strict=False)
         rows = order_rows(self.rows, links)
-        across = place_rows(rows, links, size.gap, size.group_gap)
-        left = _MARGIN + _LABELS
-        down = [_MARGIN + 20 + i * size.row_step for i in range(len(rows))]
-        at = {name: (left + x, down[self.rank[name]]) for name, x in across.items()}
+        folds = [fold_row(row) for row in rows]
+        columns = [fold.columns for fold in folds]
+        across = place_rows(columns, fold_links(folds, links), size.gap, size.group_gap)
+        left, heights = _MARGIN + _LABELS, [(fold.lines - 1) * size.line_step for fold in folds]
+        down = _middles(heights, size.row_step)
+        at = {}
+        for fold, middle, height in zip(folds, down, heights, strict=True):
+            for name, column in fold.column_of.items():
+                y = middle - height / 2 + fold.line_of[name] * size.line_step
+                at[name] = (left + across[column], y)
         width = {vertex.name: vertex.width for row in rows for vertex in row}
 
         def points(path: list[str]) -> tuple[Point, ...]:
@@ -243,10 +182,13 @@ class _Drawing:
         strongest_first = sorted(range(len(curves)), key=lambda i: -abs(circuit["edges"][i]["weight"]))
         return Layout(
             width=max((at[name][0] + width[name] / 2 for name in at), default=left) + _MARGIN,
-            height=(down[-1] if down else 0.0) + 20 + _MARGIN,
+            height=(down[-1] + heights[-1] / 2 if down else 0.0) + 20 + _MARGIN,
             compact=size.compact,
             node_height=size.node_height,
-            rows=tuple(Row(key, *_row_label(key), y) for key, y in zip(self.keys, down, strict=True)),
+            rows=tuple(
+                Row(key, *_row_label(key), y, height)
+                for key, y, height in zip(self.keys, down, heights, strict=True)
+            ),
             nodes={node["name"]: (*at[node["name"]], width[node["name"]]) for node in circuit["nodes"]},
             boxes=tuple(self._boxes(rows, at)),
             chips=tuple(
@@ -264,14 +206,18 @@ class _Drawing:
 
     def _boxes(self, rows: list[list[Vertex]], at: dict[str, Point]) -> Iterable[Box]:
         pad_x, pad_y = (5.0, 7.0) if self.size.compact else (9.0, 12.0)
-        height = self.size.node_height + 2 * pad_y
+        pad_y += self.size.node_height / 2
         for key, vertices in zip(self.keys, rows, strict=True):
-            for group in sorted({v.group for v in vertices if v.group}, key=int):
-                members = [v for v in vertices if v.group == group]
+            groups: dict[str, list[Vertex]] = {}
+            for vertex in vertices:
+                groups.setdefault(vertex.group, []).append(vertex)
+            for group in sorted(filter(None, groups), key=int):
+                members = groups[group]
                 left = min(at[v.name][0] - v.width / 2 for v in members) - pad_x
                 right = max(at[v.name][0] + v.width / 2 for v in members) + pad_x
-                y = at[members[0].name][1] - height / 2
-                yield Box(int(key.partition(".")[0]), int(group), left, y, right - left, height)
+                top = min(at[v.name][1] for v in members) - pad_y
+                bottom = max(at[v.name][1] for v in members) + pad_y
+                yield Box(int(key.partition(".")[0]), int(group), left, top, right - left, bottom - top)
 
     def _half(self, name: str) -> float:
         if name.startswith(_CHIP):
@@ -287,6 +233,15 @@ def _chip_name(index: int) -> str:
     return f"{_CHIP}{index}"
 
 
+def _middles(heights: list[float], step: float) -> list[float]:
+    """Where the rows' middles stand: ``step`` from each row's last line to the next one's first."""
+    middles, below = [], _MARGIN + 20.0
+    for height in heights:
+        middles.append(below + height / 2)
+        below += height + step
+    return middles
+
+
 def _row_key(node: dict[str, Any]) -> tuple[int, str]:
     return node["layer"], "attn.qkv" if node["site"] in QKV else node["site"]
 
@@ -300,11 +255,3 @@ def _row_label(key: str) -> tuple[str, int | None]:
         return ("tokens in" if key == "in" else "logits out"), None
     layer, _, site = key.partition(".")
     return ROWS[site], int(layer)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 1) if abs(value) >= 100 else round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -57,9 +57,10 @@ def count_crossings(upper: Sequence[str], lower: Sequence[str], links: Links) ->
 
 def order_rows(rows: Rows, links: Links, sweeps: int = 8) -> Rows:
     """The rows, reordered; groups stay together and keep the order of their blocks."""
-    up, down = _neighbours(links)
+    between = _between(rows, links)
+    up, down = _neighbours([link for gap in between for link in gap])
     current = [_arrange(row, dict.fromkeys((v.name for v in row), 0.0)) for row in rows]
-    best, fewest = current, _total(current, links)
+    best, fewest = current, _total(current, between)
     for sweep in range(sweeps):
         if fewest == 0:
             break
@@ -70,11 +71,11 @@ def order_rows(rows: Rows, links: Links, sweeps: int = 8) -> Rows:
             if not 0 <= beside < len(current):
                 continue
             reference, wish = _relative(current[beside]), _relative(current[i])
-            for name, neighbours in (up if downward else down).items():
-                if name in wish:
-                    wish[name] = _mean([reference[n] for n in neighbours if n in reference], wish[name])
+            near = up if downward else down
+            for name, own in wish.items():
+                wish[name] = _mean([reference[n] for n in near.get(name, ())], own)
             current[i] = _arrange(current[i], wish)
-        crossings = _total(current, links)
+        crossings = _total(current, between)
         if crossings < fewest:
             best, fewest = current, crossings
     return best
@@ -132,6 +133,16 @@ def spread(
     return [value + offset for value, offset in zip(level, offsets, strict=False)]
 
 
+def _between(rows: Rows, links: Links) -> list[list[tuple[str, str]]]:
+    """The links from each row to the next one; those that go elsewhere are left out."""
+    rank = {vertex.name: i for i, row in enumerate(rows) for vertex in row}
+    between: list[list[tuple[str, str]]] = [[] for _ in rows[1:]]
+    for source, target in links:
+        if rank[target] == rank[source] + 1:
+            between[rank[source]].append((source, target))
+    return between
+
+
 def _neighbours(links: Links) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     up: dict[str, list[str]] = {}
     down: dict[str, list[str]] = {}
@@ -163,6 +174,6 @@ def _mean(values: Sequence[float], default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _total(rows: Rows, links: Links) -> int:
+def _total(rows: Rows, between: Sequence[Links]) -> int:
     names = [[v.name for v in row] for row in rows]
-    return sum(count_crossings(a, b, links) for a, b in zip(names, names[1:], strict=False))
+    return sum(map(count_crossings, names, names[1:], between))

@@ -26,7 +26,30 @@ from sparsecircuits.viz.layout import lay_out
 from sparsecircuits.viz.schema import check_document
 
 # Joined in this order into one script: helpers first, the start last.
-_SCRIPTS = ("dom.js", "summary.js", "graph.js", "panel.js", "prompts.js", "card.js", "page.js")
+_SCRIPTS = (
+    "dom.js",
+    "state.js",
+    "summary.js",
+    "plan.js",
+    "groups.js",
+    "graph.js",
+    "large-edges.js",
+    "large-paint.js",
+    "graph-large.js",
+    "controls.js",
+    "zoom.js",
+    "search.js",
+    "export.js",
+    "panel.js",
+    "prompts.js",
+    "card.js",
+    "page.js",
+    "static.js",
+)
+_STYLES = (
+    "page.css",
+    "graph.css",
+)
 
 
 def render_page(data: dict[str, Any]) -> str:
@@ -41,7 +64,7 @@ def render_page(data: dict[str, Any]) -> str:
     check_document(data)
     document = copy.copy(data)
     document["circuits"] = [{**circuit, "layout": lay_out(circuit).to_dict()} for circuit in data["circuits"]]
-    style = _asset("page.css")
+    style = "\n".join(_asset(name) for name in _STYLES)
     script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
     parts = {
         "policy": content_policy(style, script),

@@ -60,10 +60,11 @@ def circuit_figure(circuit: dict[str, Any]) -> Figure:
 
 def _draw_rows(axes: Any, layout: Layout) -> None:
     for layer in sorted({row.layer for row in layout.rows if row.layer is not None}):
-        ys = [row.y for row in layout.rows if row.layer == layer]
-        top, bottom = min(ys) - 34, max(ys) + 34
+        rows = [row for row in layout.rows if row.layer == layer]
+        top = min(row.y - row.height / 2 for row in rows) - 34
+        bottom = max(row.y + row.height / 2 for row in rows) + 34
         _box(axes, 8, top, layout.width - 16, bottom - top, 10, _BAND, "none")
-        _text(axes, 20, min(ys) - 18, f"LAYER {layer}", 10, _FAINT, ha="left", weight="bold")
+        _text(axes, 20, top + 16, f"LAYER {layer}", 10, _FAINT, ha="left", weight="bold")
     for row in layout.rows:
         _text(axes, 20, row.y, row.label, 12, _SOFT, ha="left")
 

@@ -1,43 +1,52 @@
-// The start: read the document, keep the state (which circuit, which node), follow the address.
+// The start: show a document, follow the address, keep the choice (which circuit, which node) in it.
+// What brings the document calls start(data) once; parts that want to hear of a choice register in
+// `listeners`.
 
-const data = JSON.parse(byId("document").textContent);
 const READS = { format: "sparsecircuits.page", version: 1 };
-const state = { circuit: null, node: null, graph: null };
 
-// Circuit ids and node names may hold anything; each part of the address is escaped by itself.
+// Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
+// first plain "?" begins the filter of the drawing.
 function address(id, node) {
-  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/");
+  const filter = state.circuit?.id === id && state.graph ? filterQuery(state.graph.plan, state.filter) : "";
+  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/") + (filter ? `?${filter}` : "");
 }
 
-// The circuit and node that an address names; an unknown one falls back to the first circuit.
+// The circuit, node and filter that an address names; an unknown circuit falls back to the first one.
 function resolve(hash) {
+  const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   let wanted;
-  try { wanted = decodeURIComponent(hash.replace(/^#/, "")); } catch { wanted = ""; }
+  try { wanted = decodeURIComponent(path); } catch { wanted = ""; }
   const fits = data.circuits.filter((c) => wanted === c.id || wanted.startsWith(`${c.id}/`));
   const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
-  if (!circuit) return { circuit: data.circuits[0] || null, node: null };
+  if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter() };
   const name = wanted.slice(circuit.id.length + 1);
-  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null };
+  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null, filter: filterFrom(query, circuit) };
 }
 
 function choose(name, focus = false) {
   state.node = name;
   const node = state.circuit.nodes.find((n) => n.name === name) || null;
+  refreshFilter();
   state.graph.select(name, focus);
   renderPanel(state.circuit, node, choose);
   renderPrompts(state.circuit, node);
   remember(address(state.circuit.id, name));
+  heard("node", state.circuit, node);
 }
 
 function showCircuit(circuit) {
   state.circuit = circuit;
-  state.graph = new Graph(circuit, choose);
+  state.graph = drawGraph(circuit, choose);
   show("graph", state.graph.element);
-  byId("graph").scrollLeft = 0;
+  byId("graph").classList.toggle("large", state.graph instanceof LargeGraph);
+  byId("graph").scrollTo(0, 0);
+  renderControls(state.graph);
+  zoomTo(null);
   renderChooser(circuit);
   renderFacts(circuit);
   renderLegend(circuit);
   renderCard(circuit);
+  heard("circuit", circuit);
 }
 
 function remember(hash) {
@@ -60,8 +69,9 @@ function renderChooser(circuit) {
 }
 
 function follow() {
-  const { circuit, node } = resolve(location.hash);
+  const { circuit, node, filter } = resolve(location.hash);
   if (!circuit) return;
+  state.filter = filter;
   if (circuit !== state.circuit) showCircuit(circuit);
   choose(node);
 }
@@ -69,23 +79,33 @@ function follow() {
 function setUpTheme() {
   const root = document.documentElement, button = byId("theme");
   const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  const label = () => { state.graph?.redraw?.(); button.textContent = dark() ? "Light" : "Dark"; };
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
   label();
 }
 
-// On paper nothing can be unfolded, so everything is; afterwards the folds close again.
+// On paper nothing can be unfolded, so everything is, and it is light; afterwards all is as before.
 function setUpPrint() {
-  let opened = [];
+  const root = document.documentElement;
+  let opened = [], theme;
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const fold of opened) fold.open = true;
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    state.graph.finish?.();
   });
-  addEventListener("afterprint", () => { for (const fold of opened) fold.open = false; });
+  addEventListener("afterprint", () => {
+    for (const fold of opened) fold.open = false;
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+    state.graph.redraw?.();
+  });
 }
 
-function start() {
+// Show this document: everything begins here.
+function start(wanted) {
+  data = wanted;
   setUpTheme();
   if (data.format !== READS.format || data.version !== READS.version) {
     byId("title").textContent = "This page cannot show its document";
@@ -102,10 +122,10 @@ function start() {
     show("explorer", el("p", { class: "notice" }, "No circuit was found, so there is none to show."));
     return;
   }
-  byId("graph").addEventListener("scroll", () => state.graph.pinLabels(byId("graph").scrollLeft));
+  renderTools();
+  setUpZoom();
+  setUpKeys();
   addEventListener("hashchange", follow);
   setUpPrint();
   follow();
 }
-
-start();
