@@ -78,6 +78,19 @@ def test_every_step_is_watched():
     assert result.steps == 3
 
 
+def test_a_curve_of_each_run_is_kept():
+    """Of 3 steps all; of 250, which is 2.5 times 100, every third and the last."""
+    seen: list[tuple[int, float, int]] = []
+    short = run(penalty=8.0, steps=3, watch=lambda _job, *told: seen.append(told))
+    assert [(step, kept) for step, _, kept in short.curve] == [(step, kept) for step, _, kept in seen]
+    assert [loss for _, loss, _ in short.curve] == pytest.approx([loss for _, loss, _ in seen], abs=1e-4)
+    long = run(penalty=8.0, steps=250)
+    steps = [step for step, _, _ in long.curve]
+    assert steps == [*range(1, 251, 3)]
+    assert abs(long.curve[-1][2] - long.kept) <= 5  # one step on
+    assert run(penalty=8.0, steps=251).curve[-1][0] == 251
+
+
 def test_same_seed_same_masks():
     first, again = run(penalty=8.0, steps=5), run(penalty=8.0, steps=5)
     (other,) = optimise_masks(MODEL, [job(steps=5, seed=1)])

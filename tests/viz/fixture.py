@@ -134,6 +134,11 @@ def quote_circuit() -> dict[str, Any]:
             tokens = [*body, opening, word, " ", "stone"]
             at, sign = len(body), 1.0 if side == "left" else -1.0
             samples.append(_sample(pair, side, tokens, [at], answer, other, nodes, at, sign))
+    for one in nodes:
+        one["edges_in"], one["edges_out"] = 2, one["edges_total"] - 2
+        one["text"] = _node_text(one)
+    nodes[0]["vocabulary_in"] = [[double, 0.92], [single, 0.88], [" 'a", -0.5]]
+    nodes[0]["positions_in"] = [[0, 0.5], [1, -0.25], [2, 0]]
     return {
         "id": "sparse/single_double_quote",
         "model": "sparse",
@@ -145,7 +150,64 @@ def quote_circuit() -> dict[str, Any]:
         "edges": edges,
         "stream": stream,
         "samples": samples,
+        "effects": {"estimated": False, "pairs": 128},
+        "ablations": [
+            {"name": "0", "nodes": 6, "effect": 0.7},
+            {"name": "0.mlp.act_in", "nodes": 2, "effect": 0.65},
+            {"name": "1.attn.v", "nodes": 1, "effect": -0.02},
+        ],
+        "attention": [
+            _head(0, ["1.attn.q.15", "1.attn.k.15", "1.attn.v.11"], samples[:4]),
+            _head(3, [], samples[:2]),
+        ],
+        "text": {
+            "measured": 32768,
+            "vocabulary": ["x", double, "\n", " ="],
+            "windows": [[0, 3, 1, 0, 2], [1, 0]],
+        },
+        "pruning": {"step": [1, 2, 3], "loss": [0.04, 0.2, 0.1], "nodes": [2816, 300, 21]},
+        "sweep": [
+            {"target": 0.1, "nodes": 20, "edges": 31, "loss": 0.09, "met": True},
+            {"target": 0.3, "nodes": 9, "edges": 7, "loss": 0.35, "met": False},
+        ],
+        "left_out": ["prompts: 3 pairs instead of 6"],
     }
+
+
+def _node_text(node: dict[str, Any]) -> dict[str, Any]:
+    """One snippet in the top of one band, one in its bottom, one at random: of ``x = (" x`` and ``(" x``."""
+    return {
+        "bands": [{"share": 0.001, "top": [[0, 1, 2, [0, 2.5, 0.1]]], "bottom": [[1, 0, 1, [1.2, -0.75]]]}],
+        "random": [[0, 0, 0, [0, 0, 2.5, 0.1, 0]]],
+        "nonzero": 0.25,
+        "mean": node["mean"],
+        "histogram": {"low": -0.75, "high": 2.5, "counts": [3, 0, 5]},
+    }
+
+
+def _head(head: int, nodes: list[str], samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """A head of layer 1 that gives half to the sink; in the circuit the rest to the newest key."""
+
+    def rows(length: int, newest: bool) -> list[list[int]]:
+        return [
+            [
+                500,
+                *([0] * query if newest else [0] * (query - 1)),
+                *([500] if newest or not query else [500, 0]),
+            ]
+            for query in range(length)
+        ]
+
+    patterns = [
+        {
+            "pair": sample["pair"],
+            "side": sample["side"],
+            "circuit": rows(len(sample["tokens"]), True),
+            "model": rows(len(sample["tokens"]), False),
+        }
+        for sample in samples
+    ]
+    return {"layer": 1, "head": head, "sink": True, "nodes": nodes, "patterns": patterns}
 
 
 def _sample(pair, side, tokens, differs, answer, other, nodes, at, sign) -> dict[str, Any]:
@@ -334,10 +396,17 @@ def demo_document() -> dict[str, Any]:
     ]
     return {
         "format": "sparsecircuits.page",
-        "version": 1,
+        "version": 2,
         "title": "Circuits of a weight-sparse transformer",
         "models": {
-            "sparse": _model("sparse", 0.0312, 23_402, 2.213),
+            "sparse": {
+                **_model("sparse", 0.0312, 23_402, 2.213),
+                "training": {
+                    "loss": [[1024, 6.9], [500_000, 3.1], [1_075_200, 2.25]],
+                    "val_loss": [[500_000, 3.0], [1_075_200, 2.213]],
+                    "density": [[1024, 1.0], [500_000, 0.1], [1_075_200, 0.0312]],
+                },
+            },
             "dense": _model("dense twin", 1.0, 657_664, 2.129),
         },
         "summary": {
@@ -375,10 +444,15 @@ def hostile_document() -> dict[str, Any]:
     for node in circuit["nodes"]:
         node["tokens_in"] = [[text, 0.5] for text in HOSTILE] if node["tokens_in"] else []
         node["logits_out"] = [[text, -0.5] for text in HOSTILE] if node["logits_out"] else []
+        if "vocabulary_in" in node:
+            node["vocabulary_in"] = [[text, 0.5] for text in HOSTILE]
     circuit["samples"] = circuit["samples"][:2]
     for sample in circuit["samples"]:
         sample["tokens"] = [*HOSTILE, *["x"] * (len(sample["tokens"]) - len(HOSTILE))]
         sample["answer"], sample["other"] = HOSTILE[0], HOSTILE[1]
+    circuit["text"]["vocabulary"] = list(HOSTILE)
+    circuit["attention"] = circuit["attention"][1:]
+    circuit["left_out"] = [HOSTILE[0]]
     circuit["about"] = HOSTILE[2]
     circuit["card"] = report_card()
     for test in circuit["card"]["tests"]:

@@ -118,8 +118,8 @@ def test_the_policy_stops_scripts_that_are_not_ours(open_page):
 
 
 def test_another_version_is_said(open_page):
-    opened = open_page(render_page(demo_document()).replace('"version":1,', '"version":2,', 1))
-    assert "version 2" in opened.page.locator("#notice").inner_text()
+    opened = open_page(render_page(demo_document()).replace('"version":2,', '"version":3,', 1))
+    assert "version 3" in opened.page.locator("#notice").inner_text()
     assert opened.page.locator("#content").is_hidden()
     opened.assert_quiet()
 

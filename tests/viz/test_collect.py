@@ -8,6 +8,7 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,13 +17,17 @@ from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.data.tokenizer import Tokenizer, train_tokenizer
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.prune.masks import all_nodes
-from sparsecircuits.tasks import Task, TextPair, TokenPairs
+from sparsecircuits.tasks import Task, TextPair
 from sparsecircuits.validate import Interval, Necessity
 from sparsecircuits.validate.card import Card
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.thresholds import THRESHOLDS
-from sparsecircuits.viz import check_document, collect, render_page
+from sparsecircuits.viz import check_document, collect, facts, render_page
+from sparsecircuits.viz.budget import Budget
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
+from sparsecircuits.viz.entry import pairs_for_effects, units
+from sparsecircuits.viz.samples import record_text
+from sparsecircuits.viz.watch import Tally
 
 CONFIG = GPTConfig(
     vocab_size=257, n_ctx=8, n_layer=1, d_model=16, d_head=4, d_mlp=8, topk_fraction=None, bigram=False
@@ -208,20 +213,58 @@ def test_an_empty_circuit_opens_without_complaint(
     opened.assert_quiet()
 
 
-def test_large_circuits_get_fewer_pairs(
+def test_large_circuits_get_fewer_pairs(circuit: Circuit) -> None:
+    everything = all_nodes(CONFIG.site_names(), [CONFIG.width(site.site) for site in CONFIG.site_names()])
+    sizes = {size: pairs_for_effects(circuit.keeping(everything[:size])) for size in (4, 32, 64, 120)}
+    assert sizes == {4: 128, 32: 128, 64: 64, 120: 34}  # 32 * 128 / nodes
+
+
+def test_effects_of_a_large_circuit_are_estimated(
     model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    monkeypatch.setattr(facts, "MEASURED_NODES", 3)
+    entry = circuit_entry(model, tokenizer, circuit, task, model_name="toy", effect_pairs=4)
+    assert entry["effects"] == {"estimated": True, "pairs": 4}
+    # The logit of a stands z above that of b, on half of the prompts rightly. With the write's factor f the
+    # loss is the mean of -log sigmoid(fz) and -log sigmoid(-fz), up to the norm, which undoes small factors:
+    # at f = 1 the write is all that the norm sees, so its slope is zero.
+    effects = {node["name"]: node["effect"] for node in entry["nodes"]}
+    assert effects == pytest.approx(dict.fromkeys(NODES, 0), abs=1e-3)
 
-    def count(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[Node, float]:
-        seen.append(len(pairs))
-        return {}
 
-    monkeypatch.setattr(collect, "node_effects", count)
-    everything = all_nodes(CONFIG.site_names(), [CONFIG.width(site.site) for site in CONFIG.site_names()])
-    for size in (4, 32, 64, 120):
-        circuit_entry(model, tokenizer, circuit.keeping(everything[:size]), task, model_name="toy")
-    assert seen == [128, 128, 64, 34]  # 32 * 128 / nodes
+def test_whole_sites_and_layers_are_ablated(
+    model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, task: Task
+) -> None:
+    told: list[tuple[int, int, str]] = []
+    tally = Tally(units(circuit, 4), lambda *report: told.append(report))
+    entry = circuit_entry(model, tokenizer, circuit, task, model_name="toy", effect_pairs=4, tally=tally)
+    rows = {row["name"]: row for row in entry["ablations"]}
+    # One node of attention, so its site says nothing new; three sites of the MLP.
+    assert list(rows) == ["0", "0.attn", "0.mlp", "0.mlp.act_in", "0.mlp.post_act", "0.mlp.resid_delta"]
+    assert [row["nodes"] for row in rows.values()] == [4, 1, 3, 1, 1, 1]
+    alone = {node["name"]: node["effect"] for node in entry["nodes"]}[NODES[2]]
+    assert alone < -0.5  # half of the answers are wrong, and it is sure of them
+    wanted = [alone, 0, alone, 0, 0, alone]
+    assert [row["effect"] for row in rows.values()] == pytest.approx(wanted, abs=1e-5)
+    # Four nodes and six groups, one after another.
+    assert [report[:2] for report in told] == [(done, 10) for done in range(1, 11)]
+
+
+def test_text_and_the_pruning_s_curve_join_the_entry(
+    model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, task: Task
+) -> None:
+    curve = {"step": [1, 2], "loss": [0.5, 0.25], "nodes": [100, 4]}
+    stored = dataclasses.replace(circuit, info={"curve": curve})
+    text = np.array(tokenizer.encode("abcxy" * 20))
+    record = record_text(model, circuit.nodes, text, Budget(text_tokens=64))
+    entry = circuit_entry(model, tokenizer, stored, task, model_name="toy", effect_pairs=4, text=record)
+    assert entry["pruning"] == curve
+    assert entry["text"]["measured"] == 64
+    write = next(node for node in entry["nodes"] if node["name"] == NODES[2])
+    assert (write["text"]["nonzero"], write["text"]["mean"]) == (1.0, 1)  # the constant that the bias writes
+    plain = circuit_entry(model, tokenizer, circuit, task, model_name="toy", effect_pairs=0)
+    assert not {"text", "pruning"} & plain.keys()
+    check_document(page_document("Toy", {"toy": model_entry(model, label="", val_loss=1, tokens=1)}, [entry]))
 
 
 def test_cuts_gains_and_bias_are_shown(

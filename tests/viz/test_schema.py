@@ -32,6 +32,14 @@ MISFITS = [
     (("circuits", 0, "nodes", 0, "tokens_in", 0), ["x", 1, 2], "has 3 items; expected 2"),
     (("circuits", 0, "samples", 0, "side"), "middle", "allowed: 'left', 'right'"),
     (("circuits", 0, "metrics", "necessity"), {}, "lacks 'accuracy'"),
+    (("circuits", 0, "nodes", 0, "text", "bands", 0, "top", 0), [0, 1, 2], "has 3 items; expected 4"),
+    (("circuits", 0, "nodes", 0, "text", "nonzero"), None, "expected number"),
+    (("circuits", 0, "nodes", 0, "positions_in", 0), [0], "has 1 items; expected 2"),
+    (("circuits", 0, "attention", 0, "patterns", 0, "side"), "both", "allowed: 'left', 'right'"),
+    (("circuits", 0, "attention", 0, "patterns", 0, "model", 0, 0), -1, "at least 0"),
+    (("circuits", 0, "sweep", 0, "met"), _DELETE, "lacks 'met'"),
+    (("circuits", 0, "pruning", "step"), 3, "expected array"),
+    (("models", "sparse", "training", "loss"), _DELETE, "lacks 'loss'"),
 ]
 
 # The same for what a schema cannot say.
@@ -45,6 +53,22 @@ BROKEN = [
         ("circuits", 0, "samples", 0, "activations", "1.attn.v.11"),
         [0.0],
         "1 activations of '1.attn.v.11' for 17 tokens",
+    ),
+    (("circuits", 0, "text", "windows", 1), [1, 4], "window 1 names token 4 of 4"),
+    # Window 1 has two tokens; a snippet begins at its first.
+    (
+        ("circuits", 0, "nodes", 2, "text", "bands", 0, "bottom", 0),
+        [1, 0, 1, [0, 0, 0]],
+        "a snippet of '0.mlp.post_act.863' that lies in no window",
+    ),
+    (("circuits", 0, "nodes", 2, "text", "random", 0, 0), 2, "lies in no window"),
+    (("circuits", 0, "nodes", 2, "text", "random", 0, 2), 5, "lies in no window"),
+    (("circuits", 0, "attention", 0, "nodes", 0), "1.attn.q.14", "'1.attn.q.14' is no node of the circuit"),
+    (("circuits", 0, "attention", 0, "patterns", 1, "pair"), 9, "pair 9 right is no sample"),
+    (
+        ("circuits", 0, "attention", 0, "patterns", 0, "circuit", 0),
+        [500],
+        "layer 1 head 0: a pattern that does not fit a prompt of 17 tokens",
     ),
 ]
 
@@ -92,5 +116,5 @@ def test_broken_references_are_named(path, value, message):
 
 
 def test_another_version_is_refused_with_both_numbers():
-    with pytest.raises(PageError, match="version is 2; this package writes version 1"):
-        check_document(changed(("version",), 2))
+    with pytest.raises(PageError, match="version is 1; this package writes version 2"):
+        check_document(changed(("version",), 1))

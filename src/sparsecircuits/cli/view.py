@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.cli.progress import Progress
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
@@ -63,13 +64,18 @@ def run(options: Options) -> None:
 
         bundled = example_name(run.folder)
         path = options.export or (Path(f"{bundled}.html") if bundled else run.folder / "index.html")
-        if bundled:
-            title = f"Circuits of the bundled run {bundled}"
-            circuit_page(
-                run, circuits, path, title=title, name=bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks
-            )
-        else:
-            circuit_page(run, circuits, path, tasks=tasks)
+        with Progress() as progress:
+
+            def watch(done: int, of: int, _what: str) -> None:
+                progress.stage("page", done, of)
+
+            if bundled:
+                title = f"Circuits of the bundled run {bundled}"
+                circuit_page(
+                    run, circuits, path, title, bundled, effect_pairs=EXAMPLE_PAIRS, tasks=tasks, watch=watch
+                )
+            else:
+                circuit_page(run, circuits, path, tasks=tasks, watch=watch)
         print(path)
         if options.open or (bundled and sys.stdout.isatty()):
             _open(path)

@@ -28,6 +28,8 @@ Watch = Callable[[int, int, float, int], None]
 MEMORY_SHARE = 0.5
 #: About so many numbers of four bytes are held for each node and token, for the way back.
 HELD = 6
+#: Points of a mask run's curve, at most (and its end).
+CURVE_POINTS = 100
 
 
 class MaskRun(NamedTuple):
@@ -38,12 +40,14 @@ class MaskRun(NamedTuple):
         kept: how many are >= 0.
         loss: task loss of the last batch, scaled.
         steps: optimizer steps that it took.
+        curve: (step, task loss of its batch, kept nodes) of some of them, the last among them.
     """
 
     tau: Tensor
     kept: int
     loss: float
     steps: int
+    curve: tuple[tuple[int, float, int], ...] = ()
 
     def failed(self) -> bool:
         """Whether nothing, or nearly everything, is left."""
@@ -114,6 +118,7 @@ class _Progress:
     running: dict[bool, float]
     """Running task loss of batches as they are, and of those with nodes restored."""
     loss: float = 0.0
+    curve: list[tuple[int, float, int]] = field(default_factory=list)
 
 
 class _Batch:
@@ -176,6 +181,8 @@ class _Batch:
             one.running[measured.plain] = 0.9 * one.running[measured.plain] + 0.1 * loss
             within = max(one.running.values()) <= config.target
             one.k_coef *= 1 + config.adapt if within else 1 / (1 + config.adapt)
+            if step % -(-self.steps // CURVE_POINTS) == 0 or step + 1 == self.steps:
+                one.curve.append((step + 1, round(loss, 4), count))
             if self.watch is not None:
                 self.watch(index, step + 1, loss, count)
 
@@ -199,7 +206,7 @@ class _Batch:
 
     def _ended(self, row: int, one: _Progress, steps: int) -> MaskRun:
         tau = self.masks.by_node()[row].clone()
-        return MaskRun(tau, int((tau >= 0).sum()), one.loss, steps)
+        return MaskRun(tau, int((tau >= 0).sum()), one.loss, steps, tuple(one.curve))
 
 
 @dataclass

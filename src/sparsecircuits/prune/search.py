@@ -99,6 +99,8 @@ class _Candidate:
     edges: int
     validation_loss: float
     penalty: float
+    run: MaskRun
+    """The mask run that it came from."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -154,14 +156,15 @@ class Pruner:
         if not self.config.repair:
             ranked = ranking(judge.nodes, first.tau)
             nodes = self._smallest(ranked if self.able else ranked[: first.kept])
-            return None if nodes is None else self._candidate(nodes, penalty)
+            return None if nodes is None else self._candidate(nodes, penalty, first)
         kept = ranking(judge.nodes, first.tau)[: first.kept]
         nodes = self._smallest(kept)
         if nodes is None:
             ((gentler, less),) = yield from self._mask_runs([penalty / GENTLER])
             more = ranking(judge.nodes, gentler.tau)[: gentler.kept]
             nodes = self._smallest(more)
-            penalty = penalty if nodes is None else less
+            if nodes is not None:
+                first, penalty = gentler, less
         if nodes is None:
             nodes = self._grown(kept, target)
         if nodes is None and self.able:  # even the whole model misses it on the validation pairs
@@ -183,7 +186,7 @@ class Pruner:
                     judge.forgive(judge.circuit(nodes), target)
                     break
                 nodes = self._cleaned(held, target)
-        return self._candidate(nodes, penalty)
+        return self._candidate(nodes, penalty, first)
 
     def _smallest(self, ranked: list[Node]) -> frozenset[Node] | None:
         """The shortest prefix that reaches the target, if any does."""
@@ -199,9 +202,9 @@ class Pruner:
             nodes = whittle(nodes, judge.worth, judge.within_budget, target)
         return clean_up(nodes, judge.worth, judge.within_budget, target)
 
-    def _candidate(self, nodes: frozenset[Node], penalty: float) -> _Candidate:
+    def _candidate(self, nodes: frozenset[Node], penalty: float, run: MaskRun) -> _Candidate:
         validation = self.judge.loss(nodes, self.pairs.validation)
-        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty)
+        return _Candidate(nodes, count_edges(self.model, nodes), validation, penalty, run)
 
     def _grown(self, kept: list[Node], target: float) -> frozenset[Node] | None:
         """The kept nodes and few others; or, where estimates do not say which, what is left of all nodes.
@@ -337,6 +340,7 @@ class Pruner:
             "before_edges": self._before_edges(best) if self.config.edges else None,
             "total_nodes": len(judge.nodes),
             "penalty": best.penalty,
+            "curve": _columns(best.run.curve),
             "spent": dict(judge.spent),
             "pairs_sha256": {part.name: getattr(pairs, part.name).hash for part in dataclasses.fields(pairs)},
             "config": self.config.to_dict(),
@@ -355,3 +359,8 @@ class Pruner:
             validation_loss=best.validation_loss,
             forwards=dict(judge.spent),
         )
+
+
+def _columns(curve: Sequence[tuple[int, float, int]]) -> dict[str, list[float]]:
+    """A mask run's curve as it is stored."""
+    return {name: [point[i] for point in curve] for i, name in enumerate(("step", "loss", "nodes"))}

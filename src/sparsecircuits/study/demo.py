@@ -32,8 +32,10 @@ from sparsecircuits.tasks import TASKS, get_task
 from sparsecircuits.tasks.evaluate import TaskScore, evaluate_task
 from sparsecircuits.train import Run, RunConfig, load_run, train
 from sparsecircuits.validate import Necessity
-from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
+from sparsecircuits.viz.budget import Budget
+from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document, training_text
 from sparsecircuits.viz.page import write_page
+from sparsecircuits.viz.samples import record_text
 from sparsecircuits.viz.static import draw_circuit
 
 MODELS = ("sparse", "dense")
@@ -179,7 +181,11 @@ def _write_page(
 ) -> None:
     models = {
         name: model_entry(
-            run.model(), label=name, val_loss=_result(run)["val_loss"], tokens=_result(run)["tokens"]
+            run.model(),
+            label=name,
+            val_loss=_result(run)["val_loss"],
+            tokens=_result(run)["tokens"],
+            metrics=run.metrics(),
         )
         for name, run in runs.items()
     }
@@ -260,7 +266,12 @@ def _prune(folder: Path, model: str, task: str, config: PruneConfig, report: Rep
             )
         except PruneError:
             return None
-        entry = circuit_entry(pruner.model, pruner.tokenizer, circuit, get_task(task), model_name=model)
+        tokens, _ = training_text(pruner.run)
+        budget = Budget.of(len(circuit))
+        text = None if tokens is None else record_text(pruner.model, circuit.nodes, tokens, budget)
+        entry = circuit_entry(
+            pruner.model, pruner.tokenizer, circuit, get_task(task), model_name=model, text=text
+        )
         write_atomic(entry_file, json.dumps(entry).encode())
     report(config.steps * len(config.penalties) + _AFTER_MASKS, circuit.info["loss"], None)
     return json.loads(entry_file.read_text())

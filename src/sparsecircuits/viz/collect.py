@@ -1,14 +1,8 @@
-"""From models and circuits to the page's document (``schema.json``): the model is run in ``facts``.
+"""From runs, models and circuits to the page's document (``schema.json``).
 
-For each circuit:
-
-1. its figures, as pruning stored them in ``circuit.info``, or measured here where they are missing or
-   belong to another number of nodes or edges;
-2. each node's facts: frozen value, *effect* (rise of the circuit's scaled task loss on held-out pairs when
-   this node alone is removed from it), the prompts' tokens whose embedding writes the channel that it
-   reads, the logits that the channel which it writes moves;
-3. edges that are not cut, and the residual stream between a write and every later read of its channel;
-4. a few held-out pairs with every node's activation, token by token, while the circuit is installed.
+A document has models (:func:`model_entry`) and circuits (:func:`circuit_entry`), each with its report card if
+it has one of this very circuit (:func:`card_entry`). :func:`run_document` puts that of a run together, with
+its training curves, its sweeps, and its training text if that is at hand.
 
 >>> models = {"sparse": model_entry(model, label="sparse", val_loss=2.2, tokens=10**6)}    # doctest: +SKIP
 >>> entry = circuit_entry(model, tokenizer, circuit, task, model_name="sparse")            # doctest: +SKIP
@@ -17,36 +11,46 @@ For each circuit:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from sparsecircuits.circuit import Circuit, model_hash, stream_links
-from sparsecircuits.circuit.edges import node_degrees
+from sparsecircuits.circuit import Circuit, model_hash
 from sparsecircuits.circuit.files import circuit_hash
-from sparsecircuits.data.tokenizer import Tokenizer
-from sparsecircuits.errors import CheckpointError
-from sparsecircuits.model import Node, SparseGPT
-from sparsecircuits.tasks import Task, TokenPairs
+from sparsecircuits.errors import CheckpointError, DataError
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.tasks import Task
 from sparsecircuits.tasks.own import is_of, named_task
-from sparsecircuits.tasks.score import Calibration, fit_scale, pair_logits, score
 from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
-from sparsecircuits.validate import Necessity
 from sparsecircuits.validate.card import CARD_FILE, Card
 from sparsecircuits.validate.thresholds import THRESHOLDS
-from sparsecircuits.viz.facts import logits_out, node_effects, prompt_samples, tokens_in
-from sparsecircuits.viz.layout import QKV
+from sparsecircuits.viz.budget import Budget
+from sparsecircuits.viz.curves import sweep_points, training_curves
+from sparsecircuits.viz.entry import circuit_entry, units
 from sparsecircuits.viz.page import write_page
+from sparsecircuits.viz.samples import forwards, record_text
 from sparsecircuits.viz.schema import FORMAT, VERSION, load_schema
+from sparsecircuits.viz.watch import Tally, Watch
 
-#: Held-out pairs that effects, and figures that pruning did not store, are measured on.
-EFFECT_PAIRS = 128
-_MAX_TOKENS = 64
-_MEASURED = ("loss", "raw_loss", "accuracy", "full_loss", "edges")
+#: Why a page has no activations on pretraining text.
+NO_TEXT = "pretraining text: the run came without its corpus"
+OTHER_TEXT = "pretraining text: the corpus at hand is not the one that the run was trained on"
+
+
+__all__ = [
+    "card_entry",
+    "circuit_entry",
+    "circuit_page",
+    "model_entry",
+    "page_document",
+    "run_document",
+    "task_of",
+    "training_text",
+]
 
 
 def page_document(
@@ -81,17 +85,32 @@ def circuit_page(
     name: str | None = None,
     effect_pairs: int | None = None,
     tasks: Mapping[str, Task] | None = None,
+    watch: Watch | None = None,
 ) -> None:
-    """Write the page of some circuits of one run.
+    """Write the page of some circuits of one run: :func:`run_document` as a file at ``path``."""
+    document = run_document(run, circuits, title, name, effect_pairs, tasks, watch)
+    write_page(document, Path(path))
+
+
+def run_document(
+    run: Run,
+    circuits: Sequence[Circuit],
+    title: str | None = None,
+    name: str | None = None,
+    effect_pairs: int | None = None,
+    tasks: Mapping[str, Task] | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """The document of some circuits of one run.
 
     Args:
         run: a finished run.
         circuits: which of its circuits.
-        path: the file to write.
         title: heading of the page; None: of what run the circuits are.
         name: what the page calls the run; None: the name of its folder.
         effect_pairs: as in :func:`circuit_entry`.
         tasks: as in :func:`task_of`.
+        watch: told how far the measuring is.
 
     Raises:
         CheckpointError: a circuit that was cut out of another model, or for another version of its task.
@@ -104,15 +123,43 @@ def circuit_page(
             raise CheckpointError(f"{run.folder}: the circuit for {circuit.task} belongs to another model")
     asked = [task_of(circuit, run, tasks) for circuit in circuits]
     name = name or run.name
-    entries = [
-        {
-            **circuit_entry(model, tokenizer, circuit, task, model_name=name, effect_pairs=effect_pairs),
-            **card_entry(circuit, run.circuits / circuit.task / CARD_FILE),
-        }
-        for circuit, task in zip(circuits, asked, strict=True)
-    ]
-    entry = model_entry(model, label=name, val_loss=result["val_loss"], tokens=result["tokens"])
-    write_page(page_document(title or f"Circuits of {name}", {name: entry}, entries), Path(path))
+    tokens, missing = training_text(run)
+    budget = Budget.of(sum(map(len, circuits)))
+    nodes = {node for circuit in circuits for node in circuit.nodes}
+    work = sum(units(circuit, effect_pairs) for circuit in circuits)
+    tally = Tally(work + (0 if tokens is None else forwards(len(nodes))), watch)
+    text = None if tokens is None else record_text(model, nodes, tokens, budget, tally=tally)
+    entries = []
+    for circuit, task in zip(circuits, asked, strict=True):
+        entry = circuit_entry(
+            model,
+            tokenizer,
+            circuit,
+            task,
+            model_name=name,
+            effect_pairs=effect_pairs,
+            text=text,
+            budget=budget,
+            tally=tally,
+        )
+        entry["left_out"] += missing
+        points = sweep_points(run.folder / "sweeps", circuit)
+        card = card_entry(circuit, run.circuits / circuit.task / CARD_FILE)
+        entries.append({**entry, **({"sweep": points} if points else {}), **card})
+    entry = model_entry(
+        model, label=name, val_loss=result["val_loss"], tokens=result["tokens"], metrics=run.metrics()
+    )
+    return page_document(title or f"Circuits of {name}", {name: entry}, entries)
+
+
+def training_text(run: Run) -> tuple[np.ndarray | None, list[str]]:
+    """The run's training tokens; or None, and why there are none."""
+    try:
+        corpus = run.corpus()
+    except DataError:
+        return None, [NO_TEXT]
+    fits = corpus.tokenizer.hash == run.tokenizer().hash and len(corpus.train) > run.config.model.n_ctx
+    return (corpus.train, []) if fits else (None, [OTHER_TEXT])
 
 
 def card_entry(circuit: Circuit, path: Path) -> dict[str, Any]:
@@ -153,7 +200,14 @@ def task_of(circuit: Circuit, run: Run, tasks: Mapping[str, Task] | None = None)
     return task
 
 
-def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -> dict[str, Any]:
+def model_entry(
+    model: SparseGPT,
+    *,
+    label: str,
+    val_loss: float,
+    tokens: int,
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """A model's facts. Parameters are counted without the bigram table, which no circuit goes through.
 
     Args:
@@ -161,8 +215,9 @@ def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -
         label: what the page calls it.
         val_loss: nats per token.
         tokens: how many it was trained on.
+        metrics: of its training, line by line (:meth:`~sparsecircuits.train.Run.metrics`), for its curves.
     """
-    config = model.config
+    config, curves = model.config, training_curves(metrics)
     counted = [tensor for name, tensor in model.named_parameters() if name != "bigram_table"]
     return {
         "label": label,
@@ -176,131 +231,5 @@ def model_entry(model: SparseGPT, *, label: str, val_loss: float, tokens: int) -
         "tokens": tokens,
         "nonzero": sum(int(torch.count_nonzero(tensor)) for tensor in counted),
         "parameters": sum(tensor.numel() for tensor in counted),
+        **({"training": curves} if curves else {}),
     }
-
-
-@torch.no_grad()
-def circuit_entry(
-    model: SparseGPT,
-    tokenizer: Tokenizer,
-    circuit: Circuit,
-    task: Task,
-    *,
-    model_name: str,
-    id: str | None = None,
-    samples: int = 6,
-    effect_pairs: int | None = None,
-    necessity: Necessity | None = None,
-) -> dict[str, Any]:
-    """Everything that the page shows of one circuit.
-
-    Args:
-        model: the model that the circuit was cut out of.
-        tokenizer: the model's.
-        circuit: what is shown.
-        task: what it does.
-        model_name: the model's key in the document.
-        id: the circuit's key, used in links; None: ``MODEL/TASK``.
-        samples: held-out pairs that are shown with their activations.
-        effect_pairs: held-out pairs that effects are measured on, one forward over all of them for each
-            node; None: 128, or fewer in a circuit of more than 32 nodes; 0: effects are left out.
-        necessity: None: what ``circuit.info["necessity"]`` holds, if anything.
-
-    Raises:
-        TaskError: the task does not fit the tokenizer.
-        CheckpointError: the circuit does not fit the model.
-    """
-    if effect_pairs is None:
-        effect_pairs = max(16, min(EFFECT_PAIRS, 32 * EFFECT_PAIRS // max(1, len(circuit))))
-    pairs = task.pairs(
-        tokenizer,
-        "heldout",
-        max(samples, EFFECT_PAIRS, effect_pairs),
-        seed=_setting(circuit, "seed", 0),
-        max_tokens=min(_setting(circuit, "max_tokens", _MAX_TOKENS), model.config.n_ctx),
-    )
-    nodes = sorted(circuit.nodes)
-    degrees = node_degrees(model, nodes)
-    effects: dict[Node, float] = {}
-    if effect_pairs:
-        effects = node_effects(model, circuit, pairs.rows(slice(0, effect_pairs)))
-    return {
-        "id": id or f"{model_name}/{task.name}",
-        "model": model_name,
-        "task": task.name,
-        "about": task.about,
-        "form": task.form,
-        "metrics": _metrics(model, circuit, pairs, necessity),
-        "nodes": [
-            {
-                "name": str(node),
-                "layer": node.layer,
-                "site": node.site,
-                "index": node.index,
-                "head": node.index // model.config.d_head if node.site in QKV else None,
-                "mean": float(circuit.frozen[str(node.at)][node.index]),
-                **({"gain": circuit.gain[node]} if node in circuit.gain else {}),
-                "effect": effects.get(node),
-                "edges_total": degrees[node],
-                "tokens_in": tokens_in(model, tokenizer, node, pairs),
-                "logits_out": logits_out(model, tokenizer, node, pairs),
-            }
-            for node in nodes
-        ],
-        "edges": [
-            {"source": str(edge.source), "target": str(edge.target), "weight": edge.weight}
-            for edge in circuit.edges(model)
-        ],
-        "stream": [
-            {"source": str(link.source), "target": str(link.target), "channel": link.source.index}
-            for link in stream_links(nodes)
-        ],
-        "samples": prompt_samples(model, tokenizer, circuit, pairs.rows(slice(0, samples))),
-    }
-
-
-def _metrics(
-    model: SparseGPT, circuit: Circuit, pairs: TokenPairs, necessity: Necessity | None
-) -> dict[str, Any]:
-    info = circuit.info
-    size = (len(circuit.nodes), circuit.edge_count(model))
-    if (info.get("nodes"), info.get("edges")) == size and all(key in info for key in _MEASURED):
-        figures = {key: info[key] for key in _MEASURED}
-        count = _setting(circuit, "heldout_pairs", len(pairs))
-        needed = dataclasses.asdict(necessity) if necessity else info.get("necessity")
-        met = bool(info.get("met", figures["loss"] <= info.get("target", 0.15)))
-    else:  # made or edited by hand
-        figures, count = _measure(model, circuit, pairs), len(pairs)
-        needed = dataclasses.asdict(necessity) if necessity else None
-        met = figures["loss"] <= info.get("target", 0.15)
-    keys = load_schema()["$defs"]["necessity"]["required"]
-    return {
-        **figures,
-        "target": info.get("target", 0.15),
-        "met": met,
-        "scale": circuit.scale,
-        "nodes": len(circuit.nodes),
-        "heldout_pairs": count,
-        "necessity": {key: needed[key] for key in keys} if needed else None,
-    }
-
-
-def _measure(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> dict[str, float | int]:
-    with circuit.installed(model):
-        logits = pair_logits(model, pairs)
-    scaled, raw = score(logits, pairs, circuit.calibration), score(logits, pairs)
-    full = pair_logits(model, pairs)
-    with torch.enable_grad():
-        scale = circuit.info.get("full_scale") or fit_scale(full, pairs)
-    return {
-        "loss": scaled.loss,
-        "raw_loss": raw.loss,
-        "accuracy": scaled.accuracy,
-        "full_loss": score(full, pairs, Calibration(scale, 0.0)).loss,
-        "edges": circuit.edge_count(model),
-    }
-
-
-def _setting(circuit: Circuit, key: str, default: int) -> int:
-    """A setting that the circuit was found with."""
-    return circuit.info.get("config", {}).get(key, default)

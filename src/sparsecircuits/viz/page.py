@@ -43,12 +43,20 @@ _SCRIPTS = (
     "panel.js",
     "prompts.js",
     "card.js",
+    "chart.js",
+    "ablations.js",
+    "curves.js",
+    "samples.js",
+    "attention.js",
     "page.js",
     "static.js",
 )
 _STYLES = (
     "page.css",
     "graph.css",
+    "charts.css",
+    "samples.css",
+    "attention.css",
 )
 
 

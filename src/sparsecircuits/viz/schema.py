@@ -1,8 +1,9 @@
 """The page's document: one versioned JSON value, defined in ``schema.json`` (JSON Schema 2020-12).
 
 :func:`check_document` reads that file and applies it, so that there is one definition and no extra
-dependency at run time, then checks what a schema cannot say: that edges join nodes of their circuit
-and that every prompt has one activation per token. The tests hold it against the ``jsonschema`` package.
+dependency at run time, then checks what a schema cannot say: that edges join nodes of their circuit, that
+every prompt has one activation per token, and that snippets and patterns are of the text that is there. The
+tests hold it against the ``jsonschema`` package.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SITES
 
-FORMAT, VERSION = "sparsecircuits.page", 1
+FORMAT, VERSION = "sparsecircuits.page", 2
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -46,9 +47,9 @@ def load_schema() -> dict[str, Any]:
 def check_document(document: Any) -> None:
     """Raise :class:`PageError` naming the first thing that is wrong.
 
-    >>> check_document({"format": "sparsecircuits.page", "version": 2})
+    >>> check_document({"format": "sparsecircuits.page", "version": 1})
     Traceback (most recent call last):
-    sparsecircuits.viz.schema.PageError: document.version is 2; this package writes version 1
+    sparsecircuits.viz.schema.PageError: document.version is 1; this package writes version 2
     """
     if isinstance(document, dict) and document.get("version", VERSION) != VERSION:
         raise PageError(f"document.version is {document['version']!r}; this package writes version {VERSION}")
@@ -130,12 +131,55 @@ def _broken_references(document: dict[str, Any]) -> Iterator[str]:
                 for end in ("source", "target"):
                     if link[end] not in known:
                         yield f"{where}: {kind} name {link[end]!r}, which is no node of the circuit"
-        for sample in circuit["samples"]:
-            for name, values in sample["activations"].items():
-                if len(values) != len(sample["tokens"]):
-                    prompt = f"pair {sample['pair']} {sample['side']}"
-                    sizes = f"{len(values)} activations of {name!r} for {len(sample['tokens'])} tokens"
-                    yield f"{where}, {prompt}: {sizes}"
+        yield from _misfitting_samples(circuit, where)
+        yield from _misfitting_patterns(circuit, known, where)
+        yield from _misfitting_snippets(circuit, where)
+
+
+def _misfitting_samples(circuit: dict[str, Any], where: str) -> Iterator[str]:
+    for sample in circuit["samples"]:
+        for name, values in sample["activations"].items():
+            if len(values) != len(sample["tokens"]):
+                prompt = f"pair {sample['pair']} {sample['side']}"
+                sizes = f"{len(values)} activations of {name!r} for {len(sample['tokens'])} tokens"
+                yield f"{where}, {prompt}: {sizes}"
+
+
+def _misfitting_patterns(circuit: dict[str, Any], known: set[str], where: str) -> Iterator[str]:
+    lengths = {(sample["pair"], sample["side"]): len(sample["tokens"]) for sample in circuit["samples"]}
+    for head in circuit.get("attention", ()):
+        what = f"{where}, layer {head['layer']} head {head['head']}"
+        for name in head["nodes"]:
+            if name not in known:
+                yield f"{what}: {name!r} is no node of the circuit"
+        for pattern in head["patterns"]:
+            length = lengths.get((pattern["pair"], pattern["side"]))
+            if length is None:
+                yield f"{what}: pair {pattern['pair']} {pattern['side']} is no sample of the circuit"
+                continue
+            wanted = [query + 1 + head["sink"] for query in range(length)]
+            for kind in ("circuit", "model"):
+                if [len(row) for row in pattern[kind]] != wanted:
+                    yield f"{what}: a pattern that does not fit a prompt of {length} tokens"
+
+
+def _misfitting_snippets(circuit: dict[str, Any], where: str) -> Iterator[str]:
+    text = circuit.get("text", {"vocabulary": (), "windows": ()})
+    for i, window in enumerate(text["windows"]):
+        if window and max(window) >= len(text["vocabulary"]):
+            yield f"{where}: window {i} names token {max(window)} of {len(text['vocabulary'])}"
+    lengths = [len(window) for window in text["windows"]]
+    for node in circuit["nodes"]:
+        for window, start, at, values in _snippets(node.get("text")):
+            if window >= len(lengths) or not start <= at < start + len(values) <= lengths[window]:
+                yield f"{where}: a snippet of {node['name']!r} that lies in no window"
+
+
+def _snippets(text: dict[str, Any] | None) -> Iterator[Any]:
+    if text is not None:
+        for band in text["bands"]:
+            yield from (*band["top"], *band["bottom"])
+        yield from text["random"]
 
 
 def _brief(value: Any) -> str:

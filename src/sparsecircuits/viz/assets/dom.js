@@ -31,6 +31,13 @@ function plain(value, digits = 3) {
   return (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
 }
 
+// Three significant digits, without zeros that say nothing.
+function brief(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value), text = size < 0.001 || size >= 1e5 ? size.toExponential(1) : String(Number(size.toPrecision(3)));
+  return (value < 0 ? "−" : "") + text.replace("-", "−");
+}
+
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)}%`;
 const count = (value) => value.toLocaleString("en-US");
 

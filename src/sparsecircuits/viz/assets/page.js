@@ -2,7 +2,7 @@
 // What brings the document calls start(data) once; parts that want to hear of a choice register in
 // `listeners`.
 
-const READS = { format: "sparsecircuits.page", version: 1 };
+const READS = { format: "sparsecircuits.page", version: 2 };
 
 // Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
 // first plain "?" begins the filter of the drawing.

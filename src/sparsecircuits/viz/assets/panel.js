@@ -21,8 +21,12 @@ function renderFacts(circuit) {
   show("facts",
     el("p", { class: "about" }, circuit.about, el("span", { class: "faint" }, circuit.form === "contrast" ? " — contrast of two candidates" : " — one token against all"),
       metrics.necessity ? [" ", necessityTag(metrics.necessity)] : null),
-    el("dl", { class: "facts" }, facts));
+    el("dl", { class: "facts" }, facts),
+    ablationTable(circuit, choose),
+    (circuit.left_out || []).length ? el("p", { class: "note" }, `To keep this page small, or for want of data, less is shown. ${circuit.left_out.map(sentence).join(" ")}`) : null);
 }
+
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
 
 function renderPanel(circuit, node, choose) {
   if (!node) {
@@ -44,30 +48,57 @@ function renderPanel(circuit, node, choose) {
     el("dl", { class: "facts" },
       fact("mean (frozen value)", plain(node.mean)),
       node.gain === undefined ? null : fact("rescaled", `× ${node.gain.toFixed(2)}`, " distance from its mean"),
-      fact("effect", node.effect === null ? "not measured" : signed(node.effect, 3), node.effect === null ? null : " nats if removed"),
-      fact("edges used", `${count(used)} of ${count(node.edges_total)}`, " nonzero in the model")),
+      fact("effect", node.effect === null ? "not measured" : signed(node.effect, 3), node.effect === null ? null : ` nats if removed${estimated(circuit)}`),
+      fact("edges used", `${count(used)} of ${count(node.edges_total)}`, edgesSplit(node, incoming, outgoing)),
+      node.text ? fact("on text", percent(node.text.nonzero, node.text.nonzero < 0.1 ? 1 : 0), " of tokens not zero") : null),
+    distribution(node),
+    positionChart(node),
     edgeList("From", incoming, "source", circuit, choose),
     streamList("Written by (residual stream)", before, choose),
-    tokenList("Tokens that write it", node.tokens_in),
+    tokenList("Tokens of the prompts that write it", node.tokens_in),
+    tokenList("Tokens of the vocabulary that write it", node.vocabulary_in),
     edgeList("To", outgoing, "target", circuit, choose),
     streamList("Read by (residual stream)", after, choose),
     tokenList("Logits that it moves", node.logits_out));
+}
+
+const estimated = (circuit) => (circuit.effects?.estimated ? " (estimated to first order)" : "");
+
+// How many of its weights in the whole model the circuit uses, those that come in and those that go out.
+function edgesSplit(node, incoming, outgoing) {
+  if (node.edges_in === undefined) return " nonzero in the model";
+  return ` nonzero in the model: in ${count(incoming.length)} of ${count(node.edges_in)}, out ${count(outgoing.length)} of ${count(node.edges_out)}`;
+}
+
+function distribution(node) {
+  if (!node.text?.histogram) return null;
+  return el("section", {}, el("h4", {}, "Its values on pretraining text, where not zero"), histogram(node.text.histogram, [[node.mean, "mean"], [0, "zero"]]),
+    el("p", { class: "histogram-key" }, "solid line: the mean; dashed: zero"));
+}
+
+function positionChart(node) {
+  if (!node.positions_in?.length) return null;
+  return lineChart({ title: "What positions write into it", x: { label: "position in the prompt", unit: "is the position", format: (value) => String(value) }, y: { label: "value", format: brief, zero: true }, series: [{ name: "value", points: node.positions_in }] });
 }
 
 function strongest(circuit, choose) {
   const ranked = circuit.nodes.filter((node) => node.effect !== null).sort((a, b) => b.effect - a.effect).slice(0, 8);
   if (!ranked.length) return null;
   const largest = Math.max(1e-9, ranked[0].effect);
-  return el("section", {}, el("h4", {}, "Largest effects, nats if removed"),
+  return el("section", {}, el("h4", {}, `Largest effects, nats if removed${estimated(circuit)}`),
     el("ul", { class: "links" }, ranked.map((node) => weightRow(nodeButton(node.name, choose), node.effect, largest, false))));
 }
 
 const nodeButton = (name, choose) => el("button", { type: "button", class: "node-link", onclick: () => choose(name, true) }, name);
 
-function weightRow(label, weight, largest, coloured = true) {
+function weightBar(weight, largest, coloured = true) {
   const bar = el("span", { class: `weight-bar ${coloured ? signClass(weight) : "neutral"}` });
   bar.style.width = `${Math.max(1, 100 * Math.min(1, Math.abs(weight) / largest))}%`;
-  return el("li", {}, label, el("span", { class: "weight-track" }, bar), el("span", { class: "weight" }, signed(weight)));
+  return bar;
+}
+
+function weightRow(label, weight, largest, coloured = true) {
+  return el("li", {}, label, el("span", { class: "weight-track" }, weightBar(weight, largest, coloured)), el("span", { class: "weight" }, signed(weight)));
 }
 
 const SHOWN = 12; // longer lists fold
@@ -87,7 +118,7 @@ function streamList(title, names, choose) {
 }
 
 function tokenList(title, tokens) {
-  if (!tokens.length) return null;
+  if (!tokens?.length) return null;
   const largest = Math.max(1e-9, ...tokens.map(([, weight]) => Math.abs(weight)));
   return el("section", {}, el("h4", {}, title),
     el("ul", { class: "links" }, tokens.map(([text, weight]) => weightRow(token(text), weight, largest))));
