@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from sparsecircuits.study.charts import save_chart, size_ticks, sweep_figure, tuning_figure
+from sparsecircuits.study.charts import size_ticks, sweep_figure, tuning_figure
+from sparsecircuits.viz.style import save_chart
 
 
 def point(task: str, target: float, size: int | None, met: bool | None = True) -> dict[str, Any]:
