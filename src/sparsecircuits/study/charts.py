@@ -6,13 +6,24 @@ Pure functions of rows; sizes are on logarithmic scales, a size of 0 is drawn at
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from sparsecircuits.viz.style import COLOURS, DASHES, INK, PAPER, SOFT, new_figure, plain_axes, series_style
+from sparsecircuits.viz.style import (
+    COLOURS,
+    DASHES,
+    INK,
+    MARKERS,
+    PAPER,
+    SOFT,
+    new_figure,
+    plain_axes,
+    series_style,
+)
 
 _NOTHING = 0.5
 
@@ -20,10 +31,13 @@ _NOTHING = 0.5
 def sweep_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     """Edges and nodes against the target loss, one line a task and run.
 
+    Where rows have different ``run``, a task has one colour, and each run dashes and a marker. Of more tasks than
+    there are colours each run has one instead: lines of tasks are thin, and the thick one is their geometric mean
+    at those targets at which every task of the run has a circuit.
+
     Args:
         points: rows with ``task``, ``target`` (nats), ``edges``, ``nodes`` and ``met``; rows without a
             circuit have None for the sizes and are left out. Circuits that miss the target are drawn hollow.
-            Where rows have different ``run``, a task has one colour and each run dashes of its own.
         title: of the whole, such as the run's name.
     """
     figure = new_figure(10, 4.4, title)
@@ -32,16 +46,10 @@ def sweep_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure
     axes = figure.subplots(1, 2)
     for part, size in zip(axes, ("edges", "nodes"), strict=True):
         _prepare(part, f"{size} of the circuit", [p[size] for p in points if p[size] is not None])
-        for task, run in itertools.product(tasks, runs):
-            rows = [p for p in points if (p["task"], p.get("run")) == (task, run) and p[size] is not None]
-            rows.sort(key=lambda p: p["target"])
-            x, y = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
-            (colour, marker), dashes = series_style(tasks.index(task)), DASHES[runs.index(run) % len(DASHES)]
-            if rows:
-                part.plot(x, y, color=colour, lw=1.6, zorder=2, ls=dashes)
-            faces = [colour if p["met"] else PAPER for p in rows]
-            label = task if rows and (size, run) == ("edges", _first_run(points, task)) else None
-            part.scatter(x, y, c=faces, edgecolors=colour, marker=marker, s=30, zorder=3, label=label)
+        if len(runs) > 1 and len(tasks) > len(COLOURS):
+            _draw_means(part, points, size, runs)
+        else:
+            _draw_tasks(part, points, size, tasks, runs)
         part.set_xscale("log")
         targets = sorted({p["target"] for p in points})
         part.set_xticks(targets, [f"{target:g}" for target in targets])
@@ -49,18 +57,59 @@ def sweep_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure
         part.xaxis.set_minor_formatter(NullFormatter())
         part.tick_params(axis="x", which="minor", length=0)
         part.set_xlabel("target loss (nats)", color=INK)
-    if len(runs) > 1:
-        for run, dashes in zip(runs, itertools.cycle(DASHES), strict=False):
-            axes[1].plot([], [], color=SOFT, lw=1.6, ls=dashes, label=run)
-    for part in axes:
-        if part.get_legend_handles_labels()[1]:
-            part.legend(fontsize=8, frameon=False, labelcolor=INK)
+    keys, labels = axes[0].get_legend_handles_labels()
+    look = {"fontsize": 8, "frameon": False, "labelcolor": INK}
+    if len(labels) > len(COLOURS):  # too many to stand among the lines
+        figure.legend(keys, labels, loc="outside right upper", **look)
+    elif labels:
+        axes[0].legend(**look)
     return figure
 
 
-def _first_run(points: Sequence[Mapping[str, Any]], task: str) -> Any:
-    """The run whose line names the task in the legend."""
-    return next((p.get("run") for p in points if p["task"] == task and p["edges"] is not None), None)
+def _draw_tasks(
+    axes: Any, points: Sequence[Mapping[str, Any]], size: str, tasks: Sequence[str], runs: Sequence[Any]
+) -> None:
+    named: set[str] = set()
+    for task, run in itertools.product(tasks, runs):
+        rows = _line(points, size, task, run)
+        if not rows:
+            continue
+        x, y = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
+        colour, marker = series_style(tasks.index(task))
+        which = runs.index(run)
+        if len(runs) > 1:
+            marker = MARKERS[which % len(MARKERS)]
+        axes.plot(x, y, color=colour, lw=1.6, zorder=2, ls=DASHES[which % len(DASHES)])
+        faces = [colour if p["met"] else PAPER for p in rows]
+        label = None if task in named else task
+        named.add(task)
+        axes.scatter(x, y, c=faces, edgecolors=colour, marker=marker, s=30, zorder=3, label=label)
+    for run, dashes, marker in zip(runs, itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False):
+        if len(runs) > 1:
+            axes.plot([], [], color=SOFT, lw=1.6, ls=dashes, marker=marker, label=run)
+
+
+def _draw_means(axes: Any, points: Sequence[Mapping[str, Any]], size: str, runs: Sequence[Any]) -> None:
+    for index, run in enumerate(runs):
+        colour, dashes = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
+        of_run = [p for p in points if p.get("run") == run]
+        for task in dict.fromkeys(p["task"] for p in of_run):
+            rows = _line(of_run, size, task, run)
+            line = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
+            axes.plot(*line, color=colour, lw=0.8, alpha=0.35, ls=dashes, zorder=2)
+        means = []
+        for target in sorted({p["target"] for p in of_run}):
+            sizes = [p[size] for p in of_run if p["target"] == target]
+            if None not in sizes and len(sizes) == len({p["task"] for p in of_run}):
+                means.append((target, math.exp(sum(math.log(max(n, _NOTHING)) for n in sizes) / len(sizes))))
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot(*_columns(means), color=colour, lw=2.4, ls=dashes, marker=marker, zorder=3, label=run)
+
+
+def _line(points: Sequence[Mapping[str, Any]], size: str, task: str, run: Any) -> list[Mapping[str, Any]]:
+    """The points of one line, by target."""
+    rows = [p for p in points if (p["task"], p.get("run")) == (task, run) and p[size] is not None]
+    return sorted(rows, key=lambda p: p["target"])
 
 
 def tuning_figure(task: str, trials: Sequence[Mapping[str, Any]]) -> Figure:

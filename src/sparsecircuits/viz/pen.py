@@ -80,11 +80,8 @@ def draw_box(
 ) -> None:  # fmt: skip
     """A box with round corners; x and y are the corner of the smallest coordinates."""
     style = f"round,pad=0,rounding_size={min(radius, width / 2, height / 2)}"
-    axes.add_patch(
-        FancyBboxPatch(
-            (x, y), width, height, boxstyle=style, facecolor=face, edgecolor=edge, lw=line * POINT, alpha=alpha
-        )
-    )  # fmt: skip
+    look = {"facecolor": face, "edgecolor": edge, "lw": line * POINT, "alpha": alpha}
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, **look))
 
 
 def draw_text(
@@ -113,7 +110,7 @@ def signed(number: float, digits: int = 2) -> str:
     >>> signed(-0.251), signed(3)
     ('−0.25', '+3.00')
     """
-    return f"{number:+.{digits}f}".replace("-", "−")
+    return f"{number:+z.{digits}f}".replace("-", "−")
 
 
 def _draw_path(

@@ -1,7 +1,7 @@
 """One look for every picture of the project: colours, lines, frames, and how a figure is saved.
 
-Blue is up, orange is down, and what is negative is also dashed. The colours stay apart for those who see no red
-and green; where there are more lines than colours, markers differ too.
+Blue is up, orange is down, and what is negative is also dashed. The colours stay apart for those who see
+no red and green; where there are more lines than colours, markers differ too.
 """
 
 from __future__ import annotations

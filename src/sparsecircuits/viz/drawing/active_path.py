@@ -2,13 +2,13 @@
 
 The steps, back from the answer:
 
-1. The answer is how far the logit of one candidate is above the other's, so that what speaks for both alike
-   does not count. With one candidate it is how far its logit is above the mean of all others, each weighted by
-   its probability among them. The answer has a *flow* of 1.
-2. A target's flow is handed on to its sources, by the share that each has of all sizes of contributions to it.
-   A source is shown if at least ``least`` reaches it through that hop; or if none does, but it has a quarter
-   and more than all others, so that a path goes on to its beginning. Of the rest the number and the sum are
-   kept (:attr:`ActivePath.left_out`).
+1. The answer is how far the logit of one candidate is above the other's, so that what speaks for both
+   alike does not count. With one candidate it is how far its logit is above the mean of all others, each
+   weighted by its probability among them. The answer has a *flow* of 1.
+2. A target's flow is handed on to its sources, by the share that each has of the sizes of all contributions
+   to it. A source is shown if at least ``least`` reaches it through that hop; or if none does, but it has a
+   quarter and more than all others, so that a path goes on to its beginning. Of the rest the number and the
+   sum are kept (:attr:`ActivePath.left_out`).
 3. Where a value comes through a head, the head *looks* from one token at another. The flow goes to the value,
    and once more to the channels of query and key, by their shares of the score: they are why it looks there.
 

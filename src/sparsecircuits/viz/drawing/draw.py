@@ -1,7 +1,7 @@
 """An active path -> one still picture (SVG, PDF or PNG) in the manner of Gao et al. 2025, Fig 4.
 
-Tokens from left to right, layers from bottom to top. On a line stands what its source adds to its target, in a
-node its mean and its value here; what lowers its target is orange and dashed.
+Tokens from left to right, layers from bottom to top. On a line stands what its source adds to its target,
+in a node its mean and its value here; what lowers its target is orange and dashed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from sparsecircuits.viz.style import BAND, BOX, FAINT, INK, LINE, MONO, PAPER, S
 from sparsecircuits.viz.tokens import visible
 
 _LEGEND = (
-    "On a line: what its source adds to its target (att.: how much its token attends); blue raises, orange and "
-    "dashed lowers. In a node: its mean → its value here."
+    "On a line: what its source adds to its target (att.: how much its token attends); blue raises, orange "
+    "and dashed lowers. In a node: its mean → its value here."
 )
 _NARROWEST = 860.0
 
@@ -86,7 +86,8 @@ def path_figure(
     for label in wiring.labels:
         _draw_label(axes, label)
     _draw_foot(axes, path, placed, texts, prompt)
-    draw_text(axes, MARGIN, placed.height - 24, title, 15, INK, ha="left", weight="bold")
+    size = min(15.0, (width - 2 * MARGIN) / max(1.0, 0.72 * len(title)))
+    draw_text(axes, MARGIN, placed.height - 24, title, size, INK, ha="left", weight="bold")
     return figure
 
 

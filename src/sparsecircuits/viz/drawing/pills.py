@@ -13,7 +13,7 @@ from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.pen import signed
 
 #: Pixels of a character: bold of 12 pixels, plain of 10, monospaced of 12.
-BOLD, SMALL, CODE = 8.2, 6.1, 7.4
+BOLD, SMALL, CODE = 8.2, 6.0, 7.4
 _LINE = 14.0
 _MAX_NAME = 24
 #: What is left out is told where it is so much of what comes in.
@@ -91,9 +91,9 @@ def pill_of(
 def _answer(path: ActivePath, answers: Sequence[str], spot: Spot) -> Pill:
     if len(answers) == 2:
         title = f"{answers[0]}  over  {answers[1]}"
-        lead = f"logits {path.logits[0]:.1f} and {path.logits[1]:.1f}: {signed(path.lead)}"
+        lead = f"logits {_plain(path.logits[0])} and {_plain(path.logits[1])}: {signed(path.lead)}"
     else:
-        title, lead = answers[0], f"logit {path.logits[0]:.1f}: {signed(path.lead)} above the others"
+        title, lead = answers[0], f"logit {_plain(path.logits[0])}: {signed(path.lead)} above the others"
     return Pill(title, (lead, f"probability {path.probability:.3f}", *_others(path, spot)), code=True)
 
 
@@ -107,4 +107,4 @@ def _others(path: ActivePath, spot: Spot) -> tuple[str, ...]:
 
 
 def _plain(number: float) -> str:
-    return f"{number:.{1 if abs(number) >= 10 else 2}f}".replace("-", "−")
+    return f"{number:z.{1 if abs(number) >= 10 else 2}f}".replace("-", "−")

@@ -25,7 +25,7 @@ from sparsecircuits.model import Node
 from sparsecircuits.model.sites import FINAL_SITE
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.pills import Pill, pill_of
-from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, Hop, Spot
+from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
 from sparsecircuits.viz.layout import QKV, ROWS
 from sparsecircuits.viz.ordering import Vertex, order_rows, place_rows
 
@@ -204,6 +204,9 @@ class _Column:
         self.x = place_rows(filled, links, _APART, _HEADS_APART)
         widths = {vertex.name: vertex.width for row in filled for vertex in row}
         self._straighten(rows, widths)
+        alone = {vertex.name for row in filled for vertex in row} - {name for link in links for name in link}
+        if (token := _name(Spot(TOKEN, position))) in alone and len(self.x) > 1:
+            self.x[token] = sum(x for name, x in self.x.items() if name != token) / (len(self.x) - 1)
         left = min(self.x[name] - widths[name] / 2 for name in self.x)
         self.x = {name: x - left for name, x in self.x.items()}
         self.width = max(self.x[name] + widths[name] / 2 for name in self.x)

@@ -13,9 +13,9 @@ what the MLP writes     ``w * d``: a neuron
 the answer              ``scale * w * norm * d``: a write; ``w`` is a difference of unembedding entries
 ======================  ====================================================================
 
-Tokens' and positions' embeddings, and the bigram table, have no frozen value: they count whole, as sparse rows
-whose zeros mean nothing. So do the frozen values that a live head lets through if it has a sink: what they add
-goes with how much the head attends to anything.
+Tokens' and positions' embeddings, and the bigram table, have no frozen value: they count whole, as sparse
+rows whose zeros mean nothing. So do the frozen values that a live head with a sink lets through: what they
+add goes with how much the head attends to anything.
 
 A score of attention, ``q · k / sqrt(d_head)``, gets ``(q - frozen) k`` from a query's channel and
 ``q (k - frozen)`` from a key's.
@@ -46,7 +46,7 @@ _HEAD = "head "
 
 @dataclass(frozen=True, order=True)
 class Spot:
-    """Something at a token: a node, ``token``, ``position``, ``bigram``, ``bias``, ``answer`` or ``head 0.3``."""
+    """Something at a token: a node, ``token``, ``position``, ``bigram``, ``bias``, ``answer``, a head."""
 
     what: str
     position: int

@@ -134,7 +134,7 @@ class _Wires:
         return 9.0 * (beside.index(hop) - (len(beside) - 1) / 2)
 
     def _join(self, look: Look) -> Iterable[tuple[str, tuple[Point, ...], bool, bool]]:
-        """Lines from the channels of query and key to the lowest track of their look, or to what it writes."""
+        """Lines from channels of query and key to the lowest track of their look, or to what it writes."""
         ways = [points for hop, points in self.tracks.items() if self._through(hop, look)]
         for spot, part in look.parts:
             pill = self.pills[spot]
