@@ -67,16 +67,6 @@ class Options(Config):
     task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
     """The .py files of your own tasks, for drawing and circuit."""
 
-    def validate(self) -> None:
-        if self.out.suffix not in ENDINGS:
-            raise ConfigError(f"--out is {self.out}; it must end in {', '.join(ENDINGS)}")
-        if self.kind != "drawing" and (self.prompt is not None or self.least is not None):
-            raise ConfigError(f"--prompt and --least are for figure drawing, not for figure {self.kind}")
-        if not self.sources:
-            raise ConfigError(f"figure {self.kind} needs {_NEEDS[self.kind]}")
-        if self.kind in ("pruning", "circuit", "drawing") and len(self.sources) != 2:
-            raise ConfigError(f"figure {self.kind} needs {_NEEDS[self.kind]}, got {' '.join(self.sources)}")
-
 
 class Made(NamedTuple):
     """A figure, and the points in it."""
@@ -98,6 +88,7 @@ def run(options: Options) -> None:
     """Draw, save, and print where the figure is, or its points."""
     from sparsecircuits.viz.style import save_chart
 
+    _check(options)
     made = _KINDS[options.kind](options)
     save_chart(made.figure, options.out, dpi=made.dpi)
     if options.csv is not None:
@@ -106,6 +97,18 @@ def run(options: Options) -> None:
         print_json({"figure": str(options.out), "points": made.rows})
     else:
         print(options.out)
+
+
+def _check(options: Options) -> None:
+    kind, needs = options.kind, _NEEDS[options.kind]
+    if options.out.suffix not in ENDINGS:
+        raise ConfigError(f"--out is {options.out}; it must end in {', '.join(ENDINGS)}")
+    if kind != "drawing" and (options.prompt is not None or options.least is not None):
+        raise ConfigError(f"--prompt and --least are for figure drawing, not for figure {kind}")
+    if not options.sources:
+        raise ConfigError(f"figure {kind} needs {needs}")
+    if kind in ("pruning", "circuit", "drawing") and len(options.sources) != 2:
+        raise ConfigError(f"figure {kind} needs {needs}, got {' '.join(options.sources)}")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

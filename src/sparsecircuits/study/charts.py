@@ -31,9 +31,9 @@ _NOTHING = 0.5
 def sweep_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     """Edges and nodes against the target loss, one line a task and run.
 
-    Where rows have different ``run``, a task has one colour, and each run dashes and a marker. Of more tasks than
-    there are colours each run has one instead: lines of tasks are thin, and the thick one is their geometric mean
-    at those targets at which every task of the run has a circuit.
+    Where rows have different ``run``, a task has one colour, and each run dashes and a marker. Of more tasks
+    than there are colours each run has one instead: lines of tasks are thin, and the thick one is their
+    geometric mean at those targets at which every task of the run has a circuit.
 
     Args:
         points: rows with ``task``, ``target`` (nats), ``edges``, ``nodes`` and ``met``; rows without a

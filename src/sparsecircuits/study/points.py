@@ -2,8 +2,8 @@
 
 A *source* is a run, a study's folder, or a ``results.jsonl``. A run's points are those of its sweeps
 (``RUN/sweeps/TASK.jsonl``, the last of a task and target) and, where a task has none at that target, the
-circuit in ``RUN/circuits``. Prunings that differ in their seed alone are one point, the geometric mean of their
-sizes.
+circuit in ``RUN/circuits``. Prunings that differ in their seed alone are one point, the geometric mean of
+their sizes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ POINT = ("run", "task", "target", "edges", "nodes", "loss", "met", "seeds")
 def size_points(sources: Sequence[Path]) -> list[dict[str, Any]]:
     """Rows as :func:`~sparsecircuits.study.charts.sweep_figure` takes them, with the keys of :data:`POINT`.
 
-    A run goes by the name of its folder, with more of the path where two are called alike, and with the method
-    where there are several.
+    A run goes by the name of its folder, with more of the path where two are called alike, and with the
+    method where there are several.
 
     Raises:
         CheckpointError: a source that is none, or holds no point.

@@ -27,8 +27,7 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         losses.plot(*validated, color=colour, lw=1.6, marker=marker, ms=4, zorder=3, label=name)
         density.plot(*_points(rows, "density"), color=colour, lw=1.6, zorder=2)
     losses.set_ylabel("loss (nats a token)\nthin: training; marked: validation", color=INK)
-    low, high = _losses(runs)
-    losses.set_ylim(low, high)
+    losses.set_ylim(*_losses(runs))
     density.set_yscale("log")
     density.set_ylabel("density of\nthe matrices", color=INK)
     density.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -76,9 +75,10 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], l
 
 
 def _losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[float, float]:
-    """From below the smallest loss to the largest of the validation, or of the latter half of training."""
+    """From below the smallest loss to above the largest one after the first twentieth of training."""
     every = [row["loss"] for rows in runs.values() for row in rows]
     late = [row["loss"] for rows in runs.values() for row in rows[len(rows) // 20 :]]
     validated = [y for rows in runs.values() for y in _points(rows, "val_loss")[1]]
     low, high = min(every + validated), max(late + validated)
-    return low - 0.06 * (high - low), high + 0.06 * (high - low) or low + 1
+    room = 0.06 * (high - low) or 0.5
+    return low - room, high + room

@@ -95,11 +95,11 @@ class ActivePath:
 
     @property
     def spots(self) -> list[Spot]:
-        """Everything that is shown, the last token too."""
-        ends = {spot for hop in self.hops for spot in (hop.source, hop.target)}
-        looked = {spot for look in self.looks for spot, _ in look.parts}
-        tokens = {Spot(TOKEN, spot.position) for spot in ends | looked}
-        return sorted(ends | looked | tokens | {Spot(ANSWER, len(self.tokens) - 1)})
+        """Everything that is shown: each end of a hop, and its token."""
+        spots = {spot for hop in self.hops for spot in (hop.source, hop.target)}
+        spots |= {spot for look in self.looks for spot, _ in look.parts}
+        spots.add(Spot(ANSWER, len(self.tokens) - 1))
+        return sorted(spots | {Spot(TOKEN, spot.position) for spot in spots})
 
     @property
     def positions(self) -> list[int]:
@@ -232,12 +232,15 @@ class _Search:
             self.left_out[target] = Rest(len(rest), sum(rest))
 
     def _look_key(self, hop: Hop) -> tuple[int, int, int, int]:
+        """Layer, head, and from which token to which; for frozen values, to the one attended to most."""
+        at, to = hop.target.position, hop.source.position
         if (node := hop.source.node) is not None:
-            layer, head = node.layer, node.index // self.trace.model.config.d_head
-        else:
-            assert hop.source.head is not None
-            layer, head = hop.source.head
-        return layer, head, hop.target.position, hop.source.position
+            return node.layer, node.index // self.trace.model.config.d_head, at, to
+        assert hop.source.head is not None
+        layer, head = hop.source.head
+        if self.trace.of_head(layer, head, "attn.k"):
+            to = int(self.trace.pattern(layer)[head, at].argmax())
+        return layer, head, at, to
 
     def _look(self, key: tuple[int, int, int, int], flow: float) -> None:
         layer, head, at, to = key

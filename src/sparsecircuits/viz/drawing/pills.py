@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparsecircuits.model import Node
-from sparsecircuits.model.sites import FINAL_SITE
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Spot
 from sparsecircuits.viz.layout import QKV
@@ -84,7 +83,7 @@ def pill_of(
     name = names.get(node, "")
     title = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     details = (f"{index}: {value}",) if name else (value,)
-    of_head = f"{node.layer}.{node.index // width}" if node.site in QKV and node.site != FINAL_SITE else ""
+    of_head = f"{node.layer}.{node.index // width}" if node.site in QKV else ""
     return Pill(title or index, details + _others(path, spot), head=of_head)
 
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sparsecircuits.model import Node
-from sparsecircuits.model.sites import FINAL_SITE
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.pills import Pill, pill_of
 from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
@@ -52,7 +51,6 @@ _LABELS = {
     "mlp.act_in": "MLP reads",
     "mlp.post_act": "neurons",
     "mlp.resid_delta": "MLP writes",
-    FINAL_SITE: "final stream",
     "table": "",
     "out": "answer",
 }
@@ -236,7 +234,9 @@ def _rows(path: ActivePath, pills: Mapping[Spot, Pill], keys: Sequence[RowKey], 
     edge = foot
     for key in keys:
         half = max(pill.height for spot, pill in pills.items() if row_key(spot) == key) / 2
-        tracks = sum(row_key(hop.target) == key for hop in crossing(path)) if "attn.resid" in key[1] else 0
+        across = [hop for hop in path.hops if hop.attention is not None and row_key(hop.target) == key]
+        own = any(hop.source.position == hop.target.position for hop in across)
+        tracks = sum(hop.source.position != hop.target.position for hop in across) + own
         below = 0.0 if not rows else _STEP + (10 + TRACK * tracks if tracks else 0)
         rows.append(Row(key, _LABELS[key[1]], edge + below + half))
         edge = rows[-1].y + half

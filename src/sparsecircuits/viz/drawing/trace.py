@@ -24,6 +24,7 @@ A score of attention, ``q · k / sqrt(d_head)``, gets ``(q - frozen) k`` from a 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from sparsecircuits.ops.attention import attention_weights
 #: Sources that are no nodes, and the end.
 TOKEN, POSITION, BIGRAM, BIAS, ANSWER = "token", "position", "bigram", "bias", "answer"
 _HEAD = "head "
+QKV = ("attn.q", "attn.k", "attn.v")
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +77,8 @@ class Hop:
 
     Attributes:
         weight: the matrix entry between them; 1 along the residual stream.
-        attention: how much the target's token attends to the source's, where a head lies between.
+        attention: how much the target's token attends to the source's, where a head lies between; of frozen
+            values, to all tokens together.
     """
 
     source: Spot
@@ -86,7 +89,7 @@ class Hop:
 
 
 def head_spot(layer: int, head: int, position: int) -> Spot:
-    """What a head's frozen values add, at the token that is attended to."""
+    """What a head's frozen values add, at the token that attends."""
     return Spot(f"{_HEAD}{layer}.{head}", position)
 
 
@@ -119,6 +122,13 @@ class Trace:
         self._into: dict[Node, list[Edge]] = {}
         for edge in circuit.edges(model):
             self._into.setdefault(edge.target, []).append(edge)
+        self._writes: dict[int, list[Node]] = {}
+        self._channels: dict[tuple[SiteName, int], list[Node]] = {}
+        for node in sorted(circuit.nodes):
+            if node.site in WRITES:
+                self._writes.setdefault(node.index, []).append(node)
+            elif node.site in QKV:
+                self._channels.setdefault((node.at, node.index // model.config.d_head), []).append(node)
 
     def value(self, spot: Spot) -> float:
         """A node's value at a token.
@@ -143,7 +153,7 @@ class Trace:
             ConfigError: no node of the circuit.
         """
         node = self._node(target)
-        if node.site in READS or node.site == FINAL_SITE:
+        if node.site in READS:
             return list(self._stream_hops(target, node))
         if node.site == "attn.resid_delta":
             return [*self._value_hops(target, node), *self._constant_hops(target, node)]
@@ -170,14 +180,12 @@ class Trace:
         target, scale = Spot(ANSWER, self.last), self.circuit.scale
         row = (direction @ self.model.lm_head.weight).detach()
         factor = scale * self._norm(self.cache[FINAL_SITE], self.model.transformer["ln_f"])[self.last] * row
-        final = FINAL_SITE in self.circuit.frozen  # then channels that are not kept there are constant
-        sites = (FINAL_SITE,) if final else WRITES
         hops: list[Hop] = []
-        for node in sorted(node for node in self.circuit.nodes if node.site in sites):
+        for node in sorted(itertools.chain(*self._writes.values())):
             source = Spot(str(node), self.last)
             moved = float(factor[node.index]) * self.deviation(source)
             hops.append(Hop(source, target, moved, float(row[node.index])))
-        for name, vector in () if final else self._embeddings(self.last):
+        for name, vector in self._embeddings(self.last):
             hops.append(Hop(Spot(name, self.last), target, float(factor @ vector), 1.0))
         if self.model.bigram_table is not None:
             entry = float((direction @ self.model.bigram_table[self.tokens[-1]]).detach())
@@ -198,6 +206,10 @@ class Trace:
             found.append(attention_weights(q, k, self._block(layer).attn.sink_logit)[0].detach())
         return found
 
+    def of_head(self, layer: int, head: int, site: str) -> list[Node]:
+        """The kept channels of a head at ``attn.q``, ``attn.k`` or ``attn.v``."""
+        return self._channels.get((SiteName(layer, site), head), [])
+
     def score(self, layer: int, head: int, at: int, to: int) -> float:
         """The score of the query at ``at`` with the key at ``to``."""
         q, k = self._heads(layer, "attn.q")[head, at], self._heads(layer, "attn.k")[head, to]
@@ -207,7 +219,7 @@ class Trace:
         """What each kept channel of query and key adds to that score."""
         config, parts = self.model.config, []
         for site, other, position, beyond in (("attn.q", "attn.k", at, to), ("attn.k", "attn.q", to, at)):
-            for node in self._of_head(layer, head, site):
+            for node in self.of_head(layer, head, site):
                 spot = Spot(str(node), position)
                 partner = float(self.cache[f"{layer}.{other}"][beyond, node.index])
                 parts.append((spot, self.deviation(spot) * partner / math.sqrt(config.d_head)))
@@ -220,12 +232,12 @@ class Trace:
             block = self._block(node.layer)
             norm = block.ln_p1 if node.site == "attn.act_in" else block.ln_p2
             assert norm is not None
-            read = float(norm(self._table("wpe")[position])[node.index - d_model])
+            read = float(norm(self._table("wpe")[position]).detach()[node.index - d_model])
             yield Hop(Spot(POSITION, position), target, read, 1.0)
             return
         factor = self._read_factor(node)[position]
-        for write in sorted(self.circuit.nodes):
-            if write.site in WRITES and write.index == node.index and write.at < node.at:
+        for write in self._writes.get(node.index, ()):
+            if write.at < node.at:
                 source = Spot(str(write), position)
                 yield Hop(source, target, factor * self.deviation(source), 1.0)
         for name, vector in self._embeddings(position):
@@ -251,18 +263,16 @@ class Trace:
         frozen = self.circuit.frozen[f"{node.layer}.attn.v"]
         weights = attention.c_proj.weight[node.index].detach() * frozen
         for head in range(self.model.config.heads):
-            if not any(self._of_head(node.layer, head, site) for site in ("attn.q", "attn.k")):
+            if not any(self.of_head(node.layer, head, site) for site in ("attn.q", "attn.k")):
                 continue
             constant = float(weights[head * width : (head + 1) * width].sum())
-            row = self.pattern(node.layer)[head, target.position]
-            for position in range(target.position + 1) if constant else ():
-                share = float(row[position])
-                yield Hop(head_spot(node.layer, head, position), target, share * constant, constant, share)
+            share = float(self.pattern(node.layer)[head, target.position].sum())
+            if constant:
+                source = head_spot(node.layer, head, target.position)
+                yield Hop(source, target, share * constant, constant, share)
 
     def _read_factor(self, node: Node) -> list[float]:
         """[pos] what the norm in front of a read multiplies its channel by."""
-        if node.site == FINAL_SITE:
-            return [1.0] * len(self.tokens)
         block = self._block(node.layer)
         attention = node.site == "attn.act_in"
         place, norm = ("resid_in", block.ln_1) if attention else ("resid_mid", block.ln_2)
@@ -288,10 +298,6 @@ class Trace:
         """[head, pos, d_head] of q, k or v."""
         config = self.model.config
         return self.cache[f"{layer}.{site}"].view(-1, config.heads, config.d_head).transpose(0, 1)
-
-    def _of_head(self, layer: int, head: int, site: str) -> list[Node]:
-        at, width = SiteName(layer, site), self.model.config.d_head
-        return sorted(node for node in self.circuit.nodes if node.at == at and node.index // width == head)
 
     def _block(self, layer: int) -> Block:
         block = self.model.blocks[layer]

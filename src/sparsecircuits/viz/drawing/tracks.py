@@ -154,8 +154,14 @@ class _Wires:
 
     def _through(self, hop: Hop, look: Look) -> bool:
         """Whether a hop goes through a look's head between its tokens."""
+        if hop.source.head is not None:
+            return hop.source.head == (look.layer, look.head) and hop.target.position == look.at
         between = (hop.target.position, hop.source.position) == (look.at, look.to)
-        return between and self.pills[hop.source].head == f"{look.layer}.{look.head}"
+        return (
+            hop.attention is not None
+            and between
+            and self.pills[hop.source].head == f"{look.layer}.{look.head}"
+        )
 
     def _upward(self, hop: Hop) -> tuple[Point, ...]:
         source, target = self.pills[hop.source], self.pills[hop.target]
