@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.report import figure, goals, markdown, number, short, source
 from benchmarks.truth_matching import matching_figures, matching_table
-from sparsecircuits.study.charts import save_chart
 from sparsecircuits.validate.catalogue import KINDS, VERDICTS
 from sparsecircuits.viz.card_charts import cards_figure, controls_figure, restored_figure
+from sparsecircuits.viz.style import save_chart
 
 #: The models, and the ways in which their circuits were found.
 RUNS = ("demo", "small")

@@ -56,6 +56,7 @@ COMMANDS = {
     "check": Command("is a circuit true? put it to the tests, print its report card"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("draw circuits as one self-contained page"),
+    "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }

@@ -73,8 +73,9 @@ def tune_tasks(
 
 
 def _tuned_row(pruner: RunPruner, task: Task, config: TuneConfig, bar: Bar) -> dict[str, Any]:
-    from sparsecircuits.study.charts import save_chart, tuning_figure
+    from sparsecircuits.study.charts import tuning_figure
     from sparsecircuits.study.tune import tune
+    from sparsecircuits.viz.style import save_chart
 
     bar.update(0)
     score = task_row(pruner.run, pruner.model, task, seed=pruner.config.seed)
@@ -96,9 +97,10 @@ def _tuned_row(pruner: RunPruner, task: Task, config: TuneConfig, bar: Bar) -> d
 
 def sweep_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     """Prune every task to every target, print the points, draw the curves; 1 if there is no circuit."""
-    from sparsecircuits.study.charts import save_chart, sweep_figure
+    from sparsecircuits.study.charts import sweep_figure
     from sparsecircuits.study.pruning import RunPruner
     from sparsecircuits.study.sweep import sweep
+    from sparsecircuits.viz.style import save_chart
 
     pruner = RunPruner(run, options.config)
     rows: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,9 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
 
 if TYPE_CHECKING:
+    from sparsecircuits.circuit import Circuit
     from sparsecircuits.tasks import Task
+    from sparsecircuits.train import Run
 
 #: The example's page is to be there in seconds, so its effects are measured on fewer held-out pairs.
 EXAMPLE_PAIRS = 32
@@ -33,7 +35,9 @@ class Options(Config):
     by activation. The run "example" comes with the package; its page opens in the browser at once when the
     command is typed in a terminal.
 
-    Example: sparsecircuits view demo/sparse single_double_quote --png quotes.png
+    Examples: sparsecircuits view demo/sparse single_double_quote --png quotes.png
+
+    sparsecircuits view example single_double_quote --drawing quote.svg --prompt "print('hello"
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -44,6 +48,10 @@ class Options(Config):
     """Where to write the page; RUN/index.html if not given, for the example example.html here."""
     png: Path | None = None
     """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
+    drawing: Path | None = None
+    """Draw what leads to the answer on one prompt, with numbers (Fig 4); .svg, .pdf or .png."""
+    prompt: str | None = None
+    """--drawing: the prompt; the first held-out one if not given."""
     task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
     """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
     open: bool = False
@@ -52,13 +60,13 @@ class Options(Config):
 
 def run(options: Options) -> None:
     """Write the page or the picture, and print where it is."""
-    if options.png is not None and options.png.suffix not in PICTURES:
-        raise ConfigError(f"--png is {options.png}; it must end in {', '.join(PICTURES)}")
-    if options.png is not None and options.export is not None:
-        raise ConfigError("--png and --export: give one of them")
+    _check(options)
     run = open_run(options.run)
     circuits = saved_circuits(run, options.circuits)
     tasks = read_tasks(options.task)
+    if options.drawing is not None:
+        _draw_prompt(options, run, circuits, tasks)
+        return
     if options.png is None:
         from sparsecircuits.viz.collect import circuit_page
 
@@ -83,16 +91,46 @@ def run(options: Options) -> None:
     from sparsecircuits.viz.collect import circuit_entry, task_of
     from sparsecircuits.viz.static import draw_circuit
 
-    if len(circuits) > 1:
-        names = ", ".join(circuit.task for circuit in circuits)
-        raise ConfigError(f"--png draws one circuit; name one of {names}")
-    (circuit,) = circuits
+    circuit = _only(circuits, "--png")
     task = task_of(circuit, run, tasks)
     entry = circuit_entry(run.model(), run.tokenizer(), circuit, task, model_name=run.name, samples=2)
     draw_circuit(entry, options.png)
     print(options.png)
     if options.open:
         _open(options.png)
+
+
+def _check(options: Options) -> None:
+    for option, path in (("--png", options.png), ("--drawing", options.drawing)):
+        if path is not None and path.suffix not in PICTURES:
+            raise ConfigError(f"{option} is {path}; it must end in {', '.join(PICTURES)}")
+    given = [name for name in ("png", "drawing", "export") if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(f'--{name}' for name in given)}: give one of them")
+    if options.prompt is not None and options.drawing is None:
+        raise ConfigError("--prompt is for --drawing; give both")
+
+
+def _only(circuits: Sequence[Circuit], option: str) -> Circuit:
+    if len(circuits) > 1:
+        names = ", ".join(circuit.task for circuit in circuits)
+        raise ConfigError(f"{option} draws one circuit; name one of {names}")
+    return circuits[0]
+
+
+def _draw_prompt(options: Options, run: Run, circuits: Sequence[Circuit], tasks: Mapping[str, Task]) -> None:
+    from sparsecircuits.viz.collect import task_of
+    from sparsecircuits.viz.drawing.draw import draw_path
+    from sparsecircuits.viz.drawing.prompt import prompt_path
+
+    assert options.drawing is not None
+    circuit, tokenizer = _only(circuits, "--drawing"), run.tokenizer()
+    task = task_of(circuit, run, tasks)
+    path = prompt_path(run.model(), tokenizer, circuit, task, options.prompt)
+    draw_path(path, options.drawing, tokenizer, title=f"{task.name}: {task.about}")
+    print(options.drawing)
+    if options.open:
+        _open(options.drawing)
 
 
 def read_tasks(files: Sequence[str]) -> dict[str, Task]:

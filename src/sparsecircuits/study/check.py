@@ -31,7 +31,6 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE, circuit_hash
 from sparsecircuits.errors import CheckpointError, DataError, PruneError, TaskError
 from sparsecircuits.model import Node
 from sparsecircuits.prune import PruneConfig
-from sparsecircuits.study.charts import save_chart
 from sparsecircuits.study.complete import RESULT_FILE, find_complete, folder_of
 from sparsecircuits.study.consensus import consensus, lines_of
 from sparsecircuits.study.controls import COUNTS, control_outcomes, run_controls
@@ -54,6 +53,7 @@ from sparsecircuits.validate.specificity import OtherTask, other_tasks, specific
 from sparsecircuits.validate.stability import jaccard
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
+from sparsecircuits.viz.style import save_chart
 from sparsecircuits.viz.truth_charts import binarise_chart, distribution_chart
 
 if TYPE_CHECKING:
