@@ -24,7 +24,7 @@ from typing import NamedTuple
 from sparsecircuits.model import Node
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.pills import Pill, pill_of
-from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
+from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
 from sparsecircuits.viz.layout import QKV, ROWS
 from sparsecircuits.viz.ordering import Vertex, order_rows, place_rows
 

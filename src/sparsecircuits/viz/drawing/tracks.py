@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sparsecircuits.viz.drawing.active_path import ActivePath, Look
 from sparsecircuits.viz.drawing.pills import SMALL
 from sparsecircuits.viz.drawing.place import TRACK, Placed, Point, row_key, through_heads
-from sparsecircuits.viz.drawing.trace import Hop, Spot
+from sparsecircuits.viz.drawing.spots import Hop, Spot
 from sparsecircuits.viz.pen import signed
 
 #: Where along its line a number may stand, best first.
