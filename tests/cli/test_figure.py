@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from sparsecircuits.circuit import save_circuit
-from sparsecircuits.circuit.files import load_circuit
+from sparsecircuits.circuit.files import circuit_hash, load_circuit
 from sparsecircuits.cli.figure import write_csv
 from sparsecircuits.examples import example_folder
+from sparsecircuits.validate.card import Card
+from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.thresholds import THRESHOLDS
 
 TASK = "set_or_string_fixedvarname"
 
@@ -113,12 +116,32 @@ def test_view_drawing_opens_and_refuses(call, tmp_path: Path, monkeypatch: pytes
     assert several.err.startswith("error: --drawing draws one circuit; name one of single_double_quote")
 
 
-def test_card_needs_a_card(call, tmp_path: Path) -> None:
-    none = call("figure", "card", "example", "--out", tmp_path / "card.svg")
-    assert none.code == 2
-    assert "no report cards; sparsecircuits check" in none.err
-    asked = call("figure", "card", "example", TASK, "--out", tmp_path / "card.svg")
-    assert f"no report card; sparsecircuits check {example_folder()} {TASK}" in asked.err
+def test_card(call, mine: Path, tmp_path: Path) -> None:
+    folder = mine / "circuits" / TASK
+    out = tmp_path / "card.svg"
+    none = call("figure", "card", mine, "--out", out)
+    assert none.err == f"error: {mine / 'circuits'}: no report cards; sparsecircuits check {mine}\n"
+    missing = call("figure", "card", mine, TASK, "--out", out)
+    assert f"no report card of this circuit; sparsecircuits check {mine} {TASK}" in missing.err
+    circuit = load_circuit(folder)
+    card = Card(
+        task=TASK,
+        level="quick",
+        circuit_sha256=circuit_hash(circuit),
+        thresholds_sha256=THRESHOLDS.sha256,
+        about={},
+        outcomes=(
+            Outcome(test="T1", estimate=0.12, passed=True),
+            Outcome(test="T4", estimate=0.7, passed=False),
+        ),
+    )
+    card.save(folder / "card.json")
+    done = call("figure", "card", mine, "--out", out, "--json")
+    points = [(row["task"], row["test"], row["word"], row["estimate"]) for row in done.json["points"]]
+    assert points == [(TASK, "T1", "pass", 0.12), (TASK, "T4", "FAIL", 0.7)]
+    assert out.read_bytes().startswith(b"<?xml")
+    save_circuit(circuit.without([min(circuit.nodes)]), folder)
+    assert "no report card of this circuit" in call("figure", "card", mine, TASK, "--out", out).err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from sparsecircuits.cli.arguments import RUNS, open_run, saved_circuits
 from sparsecircuits.cli.report import print_json
+from sparsecircuits.cli.view import PICTURES, read_tasks
 from sparsecircuits.config import Config
 from sparsecircuits.errors import CheckpointError, ConfigError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit
     from sparsecircuits.train import Run
 
-ENDINGS = (".png", ".svg", ".pdf")
 KindName = Literal["training", "size-loss", "pruning", "card", "circuit", "drawing"]
 
 
@@ -101,8 +101,8 @@ def run(options: Options) -> None:
 
 def _check(options: Options) -> None:
     kind, needs = options.kind, _NEEDS[options.kind]
-    if options.out.suffix not in ENDINGS:
-        raise ConfigError(f"--out is {options.out}; it must end in {', '.join(ENDINGS)}")
+    if options.out.suffix not in PICTURES:
+        raise ConfigError(f"--out is {options.out}; it must end in {', '.join(PICTURES)}")
     if kind != "drawing" and (options.prompt is not None or options.least is not None):
         raise ConfigError(f"--prompt and --least are for figure drawing, not for figure {kind}")
     if not options.sources:
@@ -174,22 +174,23 @@ def _pruning(options: Options) -> Made:
 def _card(options: Options) -> Made:
     from sparsecircuits.validate.card import CARD_FILE, Card
     from sparsecircuits.viz.card_charts import cards_figure
+    from sparsecircuits.viz.collect import card_entry
 
     run = open_run(options.sources[0])
     wanted = options.sources[1:]
     cards = []
     for circuit in saved_circuits(run, wanted):
         file = run.circuits / circuit.task / CARD_FILE
-        if file.is_file():
+        if card_entry(circuit, file):  # not of another circuit
             cards.append(Card.load(file).to_dict())
         elif wanted:
-            raise CheckpointError(f"{file}: no report card; sparsecircuits check {run.folder} {circuit.task}")
+            raise CheckpointError(
+                f"{file}: no report card of this circuit; sparsecircuits check {run.folder} {circuit.task}"
+            )
     if not cards:
         raise CheckpointError(f"{run.circuits}: no report cards; sparsecircuits check {run.folder}")
-    keys = ("test", "title", "word", "estimate")
-    rows = [
-        {"task": card["task"], **{k: test.get(k) for k in keys}} for card in cards for test in card["tests"]
-    ]
+    keys = ("test", "name", "word", "figure", "estimate", "control")
+    rows = [{"task": card["task"], **{k: one[k] for k in keys}} for card in cards for one in card["tests"]]
     return Made(cards_figure({run.name: cards}), rows)
 
 
@@ -199,7 +200,7 @@ def _circuit_figure(options: Options) -> Made:
     from sparsecircuits.viz.static import circuit_figure
 
     run, circuit = _circuit(options)
-    task = task_of(circuit, run, _tasks(options))
+    task = task_of(circuit, run, read_tasks(options.task))
     entry = circuit_entry(run.model(), run.tokenizer(), circuit, task, model_name=run.name, samples=2)
     return Made(circuit_figure(entry), entry["edges"], 2 * DPI)
 
@@ -212,7 +213,7 @@ def _drawing(options: Options) -> Made:
     from sparsecircuits.viz.pen import DPI
 
     run, circuit = _circuit(options)
-    task, tokenizer = task_of(circuit, run, _tasks(options)), run.tokenizer()
+    task, tokenizer = task_of(circuit, run, read_tasks(options.task)), run.tokenizer()
     least = LEAST if options.least is None else options.least
     path = prompt_path(run.model(), tokenizer, circuit, task, options.prompt, least=least)
     return Made(path_figure(path, tokenizer, title=f"{task.name}: {task.about}"), path.rows(), 2 * DPI)
@@ -223,12 +224,6 @@ def _circuit(options: Options) -> tuple[Run, Circuit]:
     run = open_run(options.sources[0])
     (circuit,) = saved_circuits(run, options.sources[1:])
     return run, circuit
-
-
-def _tasks(options: Options) -> Mapping[str, Any]:
-    from sparsecircuits.cli.view import read_tasks
-
-    return read_tasks(options.task)
 
 
 _KINDS: dict[KindName, Callable[[Options], Made]] = {

@@ -162,7 +162,7 @@ def size_ticks(sizes: Sequence[float]) -> list[float]:
     """Ticks 1, 2, 5, 10, ... from the last one below all sizes to the first above; 0 is at one half.
 
     >>> size_ticks([11, 160]), size_ticks([0])
-    ([10, 20, 50, 100, 200], [0.5, 1])
+    ([10, 20, 50, 100, 200], [0.5])
     """
     low, high = min(sizes, default=1), max(sizes, default=1)
     steps = [_NOTHING, *(digit * 10**power for power in range(13) for digit in (1, 2, 5))]

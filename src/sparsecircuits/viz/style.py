@@ -27,8 +27,6 @@ MARKERS = "osD^v"
 DASHES = ("-", "--", ":", "-.")
 #: Both come with matplotlib and hold the sign for a newline.
 MONO, SANS = "DejaVu Sans Mono", "DejaVu Sans"
-#: Formats that a picture may have.
-ENDINGS = (".png", ".svg", ".pdf")
 
 
 def series_style(index: int) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from matplotlib.patches import PathPatch
 from sparsecircuits.viz.drawing import ActivePath
 from sparsecircuits.viz.drawing.draw import draw_path, path_figure
 from sparsecircuits.viz.drawing.pills import pill_of
-from sparsecircuits.viz.drawing.place import crossing, place
+from sparsecircuits.viz.drawing.place import place, through_heads
 from sparsecircuits.viz.drawing.prompt import prompt_path
 from sparsecircuits.viz.drawing.tracks import wire
 from tests.viz.drawing.conftest import Example, Planted
@@ -96,7 +96,7 @@ def test_values_travel_on_tracks_of_their_own(example: Example) -> None:
     placed = place(path, ["x"] * len(path.tokens), ["a", "b"], {})
     wiring = wire(path, placed)
     tracks = [line for line in wiring.lines if line.bent and not line.score]
-    assert len(tracks) == len(crossing(path)) > 3
+    assert len(tracks) == len(through_heads(path)) > 3
     heights = [line.points[1][1] for line in tracks]
     assert min(abs(a - b) for a, b in itertools.combinations(heights, 2)) >= 24
     starts = {line.points[1][1]: line.points[0][0] for line in tracks}

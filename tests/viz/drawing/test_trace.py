@@ -14,7 +14,8 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, Node, SiteName, SparseGPT, intervene
 from sparsecircuits.model.sites import FINAL_SITE, WRITES
-from sparsecircuits.viz.drawing.trace import Spot, Trace
+from sparsecircuits.viz.drawing.spots import Spot
+from sparsecircuits.viz.drawing.trace import Trace
 from tests.circuit import toy
 
 TOKENS = torch.tensor([3, 1, 4, 1, 5, 9, 2])

@@ -29,7 +29,8 @@ from sparsecircuits.circuit import Circuit
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.sites import SITES
-from sparsecircuits.viz.drawing.trace import ANSWER, TOKEN, Hop, Spot, Trace
+from sparsecircuits.viz.drawing.spots import ANSWER, TOKEN, Hop, Spot
+from sparsecircuits.viz.drawing.trace import Trace
 
 #: A hop is shown if so much of the answer's flow comes through it.
 LEAST = 0.04

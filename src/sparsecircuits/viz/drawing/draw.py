@@ -17,7 +17,7 @@ from sparsecircuits.model import Node
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.pills import CODE, Pill
 from sparsecircuits.viz.drawing.place import LEFT, MARGIN, Placed, place
-from sparsecircuits.viz.drawing.trace import ANSWER, Spot
+from sparsecircuits.viz.drawing.spots import ANSWER, Spot
 from sparsecircuits.viz.drawing.tracks import Label, Wiring, wire
 from sparsecircuits.viz.pen import (
     DPI,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sparsecircuits.model import Node
 from sparsecircuits.viz.drawing.active_path import ActivePath
-from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Spot
+from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Spot
 from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.pen import signed
 

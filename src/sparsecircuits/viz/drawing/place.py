@@ -12,7 +12,7 @@ In pixels, y upward::
 
 Steps: choose the rows and, for each token that takes part, a column; order and place each column on its own
 (:mod:`sparsecircuits.viz.ordering`); set columns side by side, far enough apart for the numbers between them;
-lay tracks for values that go from token to token (:mod:`.tracks`); put numbers where they cover nothing.
+lay tracks for values that go through heads (:mod:`.tracks`); put numbers where they cover nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from sparsecircuits.model import Node
 from sparsecircuits.viz.drawing.active_path import ActivePath
 from sparsecircuits.viz.drawing.pills import Pill, pill_of
-from sparsecircuits.viz.drawing.trace import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
+from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, TOKEN, Hop, Spot
 from sparsecircuits.viz.layout import QKV, ROWS
 from sparsecircuits.viz.ordering import Vertex, order_rows, place_rows
 
@@ -136,7 +136,7 @@ def place(
     across = {p: _Column(p, [s for s in pills if s.position == p], pills, path, keys) for p in path.positions}
     foot = _FOOT + 18.0 * foot_lines
     rows = _rows(path, pills, keys, foot)
-    into = {hop.target.position for hop in crossing(path)}
+    into = {hop.target.position for hop in path.hops if hop.source.position != hop.target.position}
     left, columns, gaps = LEFT, [], []
     for position, column in across.items():
         if columns:
@@ -166,9 +166,9 @@ def place(
     return Placed(left + MARGIN, top + 54, foot, tuple(rows), tuple(columns), tuple(gaps), stand, bends)
 
 
-def crossing(path: ActivePath) -> list[Hop]:
-    """Hops from one token to another."""
-    return [hop for hop in path.hops if hop.source.position != hop.target.position]
+def through_heads(path: ActivePath) -> list[Hop]:
+    """Hops through a head, which go on tracks."""
+    return [hop for hop in path.hops if hop.attention is not None]
 
 
 class _Column:
@@ -234,9 +234,7 @@ def _rows(path: ActivePath, pills: Mapping[Spot, Pill], keys: Sequence[RowKey], 
     edge = foot
     for key in keys:
         half = max(pill.height for spot, pill in pills.items() if row_key(spot) == key) / 2
-        across = [hop for hop in path.hops if hop.attention is not None and row_key(hop.target) == key]
-        own = any(hop.source.position == hop.target.position for hop in across)
-        tracks = sum(hop.source.position != hop.target.position for hop in across) + own
+        tracks = sum(row_key(hop.target) == key for hop in through_heads(path))
         below = 0.0 if not rows else _STEP + (10 + TRACK * tracks if tracks else 0)
         rows.append(Row(key, _LABELS[key[1]], edge + below + half))
         edge = rows[-1].y + half

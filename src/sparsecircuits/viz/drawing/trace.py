@@ -27,7 +27,6 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -39,58 +38,8 @@ from sparsecircuits.model import Node, SiteName, SparseGPT, record
 from sparsecircuits.model.gpt import Block
 from sparsecircuits.model.sites import FINAL_SITE, READS, WRITES
 from sparsecircuits.ops.attention import attention_weights
-
-#: Sources that are no nodes, and the end.
-TOKEN, POSITION, BIGRAM, BIAS, ANSWER = "token", "position", "bigram", "bias", "answer"
-_HEAD = "head "
-QKV = ("attn.q", "attn.k", "attn.v")
-
-
-@dataclass(frozen=True, order=True)
-class Spot:
-    """Something at a token: a node, ``token``, ``position``, ``bigram``, ``bias``, ``answer``, a head."""
-
-    what: str
-    position: int
-
-    @property
-    def node(self) -> Node | None:
-        """The node, if it is one."""
-        none = self.what in (TOKEN, POSITION, BIGRAM, BIAS, ANSWER) or self.what.startswith(_HEAD)
-        return None if none else Node.parse(self.what)
-
-    @property
-    def head(self) -> tuple[int, int] | None:
-        """Layer and head, where it is what a head's frozen values add."""
-        if not self.what.startswith(_HEAD):
-            return None
-        layer, head = self.what.removeprefix(_HEAD).split(".")
-        return int(layer), int(head)
-
-    def __str__(self) -> str:
-        return f"{self.what} @ {self.position}"
-
-
-@dataclass(frozen=True)
-class Hop:
-    """What ``source`` adds to ``target``.
-
-    Attributes:
-        weight: the matrix entry between them; 1 along the residual stream.
-        attention: how much the target's token attends to the source's, where a head lies between; of frozen
-            values, to all tokens together.
-    """
-
-    source: Spot
-    target: Spot
-    contribution: float
-    weight: float
-    attention: float | None = None
-
-
-def head_spot(layer: int, head: int, position: int) -> Spot:
-    """What a head's frozen values add, at the token that attends."""
-    return Spot(f"{_HEAD}{layer}.{head}", position)
+from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Hop, Spot, head_spot
+from sparsecircuits.viz.layout import QKV
 
 
 class Trace:

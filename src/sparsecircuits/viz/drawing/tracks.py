@@ -1,8 +1,9 @@
-"""Lines and numbers of a placed drawing: values on tracks from token to token, all else up its own column.
+"""Lines and numbers of a placed drawing: what comes through a head on tracks, all else from row to row.
 
-A value at an early token goes up, along its track, and up into what attention writes at a later token. The
-leftmost has the highest track and ends leftmost, so that tracks into one node do not cross. The key's channel
-that makes a head look goes up to the value's track from the early token, the query's from the late one.
+A value goes up, along its track, and up into what attention writes at its own or a later token. Of those
+left of what they write the leftmost has the highest track and ends leftmost, of those right of it the
+rightmost, so that tracks into one node do not cross. The key's channel that makes a head look goes up to the
+value's track from the early token, the query's from the late one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 
 from sparsecircuits.viz.drawing.active_path import ActivePath, Look
 from sparsecircuits.viz.drawing.pills import SMALL
-from sparsecircuits.viz.drawing.place import TRACK, Placed, Point, crossing, row_key
-from sparsecircuits.viz.drawing.trace import Hop, Spot
+from sparsecircuits.viz.drawing.place import TRACK, Placed, Point, row_key, through_heads
+from sparsecircuits.viz.drawing.spots import Hop, Spot
 from sparsecircuits.viz.pen import signed
 
 #: Where along its line a number may stand, best first.
@@ -86,23 +87,26 @@ class _Wires:
 
     def wiring(self) -> Wiring:
         """Tracks first, since their numbers have one place; then what may give way."""
+        waiting: list[tuple[str, tuple[Point, ...], bool, bool]] = []
         for hop, points in self.tracks.items():
             self._line(points, hop, bent=True)
-            (start, y), (end, _) = points[1], points[2]
-            column = next(c for c in self.placed.columns if c.position == hop.target.position)
             text = f"{signed(hop.contribution)} (att. {hop.attention:.2f})"
-            width = Label(text, 0, 0).width
+            width, (start, y), (end, _) = Label(text, 0, 0).width, points[1], points[2]
+            column = next(c for c in self.placed.columns if c.position == hop.target.position)
             x = min(column.left, end) - width / 2 - 6
-            self.labels.append(Label(text, max(x, start + width / 2 + 8), y))
-        waiting: list[tuple[str, tuple[Point, ...], bool, bool]] = []
+            if hop.source.position != hop.target.position:
+                self.labels.append(Label(text, max(x, start + width / 2 + 8), y))
+            elif abs(end - start) > width + 14:
+                self.labels.append(Label(text, (start + end) / 2, y))
+            else:
+                waiting.append((text, points[:2], True, False))
         for look in self.path.looks:
             waiting += self._join(look)
         for hop in self.path.hops:
             if hop not in self.tracks:
                 points = self._upward(hop)
                 self._line(points, hop)
-                more = "" if hop.attention is None else f" (att. {hop.attention:.2f})"
-                waiting.append((signed(hop.contribution) + more, points, False, False))
+                waiting.append((signed(hop.contribution), points, False, False))
         for text, points, bent, soft in waiting:
             self.labels.append(self._label(text, points, bent, soft))
         return Wiring(tuple(self.lines), tuple(self.labels), tuple(self.joints))
@@ -112,15 +116,14 @@ class _Wires:
         self.lines.append(Line(points, hop.contribution, abs(hop.contribution) / largest, bent))
 
     def _tracks(self) -> dict[Hop, tuple[Point, ...]]:
-        """The way of every hop from one token to another."""
+        """The way of every hop through a head."""
         found: dict[Hop, tuple[Point, ...]] = {}
-        hops = crossing(self.path)
+        hops = sorted(through_heads(self.path), key=lambda hop: self.pills[hop.source].x)
         for key in dict.fromkeys(row_key(hop.target) for hop in hops):
             some = [hop for hop in hops if row_key(hop.target) == key]
-            some.sort(key=lambda hop: (self.pills[hop.source].x, -self.pills[hop.target].x))
             row = self.placed.row(some[0].target)
             floor = row.y - max(self.pills[hop.target].height for hop in some) / 2
-            for number, hop in enumerate(some):
+            for number, hop in enumerate(sorted(some, key=self._height)):
                 source, target = self.pills[hop.source], self.pills[hop.target]
                 y = floor - 16 - TRACK * number
                 start = source.x + self._port(hop, [other for other in some if other.source == hop.source])
@@ -129,28 +132,26 @@ class _Wires:
                 found[hop] = ((start, foot), (start, y), (end, y), (end, top))
         return found
 
+    def _height(self, hop: Hop) -> tuple[bool, float]:
+        """Sorts tracks from the highest down."""
+        source, target = self.pills[hop.source].x, self.pills[hop.target].x
+        return (source > target, -source if source > target else source)
+
     def _port(self, hop: Hop, beside: Sequence[Hop]) -> float:
         """How far from the middle of a pill a hop leaves or comes in, of several side by side."""
         return 9.0 * (beside.index(hop) - (len(beside) - 1) / 2)
 
     def _join(self, look: Look) -> Iterable[tuple[str, tuple[Point, ...], bool, bool]]:
-        """Lines from channels of query and key to the lowest track of their look, or to what it writes."""
+        """Lines from channels of query and key to the lowest track of their look."""
         ways = [points for hop, points in self.tracks.items() if self._through(hop, look)]
+        (start, y), (end, _) = min(ways, key=lambda points: points[1][1])[1:3]
         for spot, part in look.parts:
             pill = self.pills[spot]
-            foot = (pill.x, pill.y + pill.height / 2)
-            if ways:
-                (start, y), (end, _) = min(ways, key=lambda points: points[1][1])[1:3]
-                x = min(max(pill.x, start), end)
-                points = (foot, (pill.x, y), (x, y)) if x != pill.x else (foot, (pill.x, y))
-                self.joints.append((x, y))
-                bent = True
-            else:
-                hop = next(hop for hop in self.path.hops if self._through(hop, look))
-                target = self.pills[hop.target]
-                points, bent = (foot, (target.x, target.y - target.height / 2)), False
-            self.lines.append(Line(points, part, 0.0, bent, score=True))
-            yield f"score {signed(part)}", points[:2], bent, True
+            x = min(max(pill.x, min(start, end)), max(start, end))
+            points = ((pill.x, pill.y + pill.height / 2), (pill.x, y), (x, y))
+            self.joints.append((x, y))
+            self.lines.append(Line(points[: 3 if x != pill.x else 2], part, 0.0, bent=True, score=True))
+            yield f"score {signed(part)}", points[:2], True, True
 
     def _through(self, hop: Hop, look: Look) -> bool:
         """Whether a hop goes through a look's head between its tokens."""
