@@ -24,6 +24,7 @@ class Visit:
 
     def __init__(self, context: Any, running: Running) -> None:
         self.page, self.running = context.new_page(), running
+        self.page.set_default_timeout(15_000)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
