@@ -142,7 +142,9 @@ def test_what_a_label_cannot_say(name: Any, note: Any, why: str):
 
 
 def test_what_a_label_can_say():
-    assert Label("  x" * 26 + "  ", " two\r\nlines\tof it ") == Label(("  x" * 26).strip(), "two\nlines\tof it")
+    assert Label("  x" * 26 + "  ", " two\r\nlines\tof it ") == Label(
+        ("  x" * 26).strip(), "two\nlines\tof it"
+    )
     assert Label("🧠" * 80).name == "🧠" * 80
     assert Label("", "only a note").name == ""
 

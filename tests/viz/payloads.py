@@ -44,7 +44,7 @@ PAYLOADS: tuple[str, ...] = (
     f"<details open ontoggle={_RUN}>",
     f"<input autofocus onfocus={_RUN}>",
     f"<video><source onerror={_RUN}></video>",
-    f"<iframe srcdoc='<script>parent.broken=1</script>'></iframe>",
+    "<iframe srcdoc='<script>parent.broken=1</script>'></iframe>",
     f"<iframe src={_ASK}></iframe>",
     f"<object data={_ASK}></object>",
     f"<embed src={_ASK}>",
@@ -80,7 +80,7 @@ PAYLOADS: tuple[str, ...] = (
     f"\x1b]8;;{_ASK}\x07\x1b[31mred\x1b[0m\x9b31m",
     f"\r\n\r\n<script>{_RUN}</script>",
     f"\ufeff\u200b\ufffe<script>{_RUN}</script>",
-    "%s%n%x../../../etc/passwd C:\\..\\con <\ud83d\ude00>",
+    "%s%n%x../../../etc/passwd C:\\..\\con <\U0001f600>",
 )
 
 

@@ -59,7 +59,8 @@ class PageView:
         # ASCII alone: the policy's hashes hold whatever encoding the page around is read in.
         inside = html.escape(self.page).encode("ascii", "xmlcharrefreplace").decode("ascii")
         style = f"width:{self.width};height:{self.height}px;border:1px solid #8888;border-radius:6px"
-        return f'<iframe title="sparsecircuits page" sandbox="{_SANDBOX}" style="{style}" srcdoc="{inside}"></iframe>'
+        told = f'title="sparsecircuits page" sandbox="{_SANDBOX}" style="{style}"'
+        return f'<iframe {told} srcdoc="{inside}"></iframe>'
 
     def save(self, path: str | Path) -> None:
         """Write the page as a file."""

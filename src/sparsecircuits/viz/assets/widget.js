@@ -44,6 +44,7 @@ state.graph = drawGraph(circuit, choose);
 byId("title").append(`circuit for ${words(circuit.task)}: ${count(circuit.nodes.length)} nodes, ${count(circuit.edges.length)} edges`);
 show("graph", state.graph.element);
 byId("graph").classList.toggle("large", state.graph instanceof LargeGraph);
+state.graph.setZoom(null); // as wide as the frame that it stands in now
 byId("graph").addEventListener("scroll", () => state.graph.onScroll());
 renderLegend(circuit);
 showNode(model.get("selected"));
