@@ -23,6 +23,7 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
 
 from benchmarks.bench import Bench
 from benchmarks.report import fill, save, short
+from benchmarks.truth_matching import matching
 from benchmarks.truth_report import METHODS, RUNS, figures, pictures, summary, tables
 from sparsecircuits.examples import example_folder
 
@@ -134,7 +135,18 @@ def cost(bench: TruthBench) -> dict[str, float]:
     return bench.once("cost", measure)
 
 
-STEPS: Mapping[str, Callable[[TruthBench], Any]] = {"calibration": calibration, "cards": cards, "cost": cost}
+def inside(bench: TruthBench) -> list[dict[str, Any]]:
+    """What it takes for each circuit's inside to be the model's."""
+    runs = {name: bench.run(name) for name in RUNS}
+    return matching(bench, runs, {name: bench.circuits(name, METHODS[0]) for name in RUNS})
+
+
+STEPS: Mapping[str, Callable[[TruthBench], Any]] = {
+    "calibration": calibration,
+    "cards": cards,
+    "matching": inside,
+    "cost": cost,
+}
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import figure, goals, markdown, number, short, source
-from sparsecircuits.study.charts import save_chart
+from benchmarks.truth_matching import matching_figures, matching_table
 from sparsecircuits.validate.catalogue import KINDS, VERDICTS
 from sparsecircuits.viz.card_charts import cards_figure, controls_figure, restored_figure
+from sparsecircuits.viz.style import save_chart
 
 #: The models, and the ways in which their circuits were found.
 RUNS = ("demo", "small")
@@ -98,6 +99,7 @@ def figures(found: Found) -> list[dict[str, Any]]:
                 )
             )
             rows.append(figure(f"{what}: smallest ratio of nodes", min(reached), RATIO, "max"))
+    rows += matching_figures(found["matching"])
     replays = [
         one["estimate"] for some in cards.values() for card in some if (one := outcome_in(card, "T24"))
     ]
@@ -114,6 +116,7 @@ def summary(found: Found) -> dict[str, Any]:
         "calibration": {
             key: found["calibration"][key] for key in ("models", "false_fails", "bare", "false_passes")
         },
+        "matching": found["matching"],
         "circuits": {name: [_brief(card) for card in cards] for name, cards in found["cards"].items()},
     }
 
@@ -144,6 +147,8 @@ def tables(result: Mapping[str, Any], found: Found) -> str:
             run, method = name.split()
             parts += [f"### Circuits of `{run}`, found with `{method}`", _verdicts(cards)]
     parts += ["### Which test fails how often", _by_test(found["cards"])]
+    if found["matching"]:
+        parts += ["### Nodes added until T13 passes", matching_table(found["matching"])]
     return "\n\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from sparsecircuits.circuit import load_circuit, save_circuit
+from sparsecircuits.cli.check import print_card, print_cards, reasons
 from sparsecircuits.examples import example_folder
+from sparsecircuits.validate.card import Card
+from sparsecircuits.validate.distribution import on_distribution
+from sparsecircuits.validate.outcome import Outcome
 from tests.cli.conftest import Call
+from tests.validate.subjects import subject
 
 TASK = "set_or_string_fixedvarname"
 QUICK = ["T1", "T2", "T3", "T4", "T10", "T11", "T24"]
@@ -99,3 +105,65 @@ def test_mistakes_are_named(call: Call, words: tuple[str, ...], says: str) -> No
     found = call("check", "example", *words)
     assert found.code == 2
     assert says in found.err
+
+
+def card_of(task: str, *opened: str, **words: bool) -> Card:
+    """A card with these tests passed or not, and those that are open."""
+    found = [Outcome(test=test, estimate=0.5, passed=passed) for test, passed in words.items()]
+    found += [Outcome(test=test, estimate=None, passed=None, open=True, note="later") for test in opened]
+    return Card(
+        task=task,
+        level="standard",
+        circuit_sha256="",
+        thresholds_sha256="",
+        about={"nodes": 3, "edges": 2, "target": 0.15, "objective": "task"},
+        outcomes=tuple(found),
+    )
+
+
+SUFFICIENT = {"T1": True, "T2": True, "T10": True, "T11": True, "T24": True}
+
+
+def test_what_stands_against_a_verdict() -> None:
+    one = card_of("one", "T6", **SUFFICIENT, T3=True, T4=False, T13=False, T16=True, T5=False)
+    assert reasons(one) == {
+        "Robust": "fails T4 T13",
+        "Controlled": "T8 T9 not run",
+        "Faithful": "fails T5, T7 T12 T20 not run, T6 undecided",
+        "Verified": "T25 not run",
+    }
+    assert reasons(one, names=True)["Robust"] == "fails T4 stochastic ablation, T13 internal match"
+    without = card_of("two", **{**SUFFICIENT, "T2": False}, T8=True, T9=True, T25=True)
+    assert reasons(without)["Sufficient"] == "fails T2"
+    assert reasons(without)["Controlled"] == "needs Sufficient"
+    assert reasons(without)["Robust"] == "needs Sufficient, T3 T4 T13 T16 not run"
+    everything = {**SUFFICIENT, **dict.fromkeys(("T3", "T4", "T5", "T6", "T7", "T8", "T9"), True)}
+    assert reasons(card_of("all", **everything, T12=True, T13=True, T16=True, T20=True, T25=True)) == {}
+
+
+def test_the_table_of_many_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    print_cards([card_of("one", **SUFFICIENT, T4=False), card_of("two", "T2", **{"T1": True})])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].startswith(
+        "one: Robust no: fails T4, T3 T13 T16 not run; Controlled open: T8 T9 not run"
+    )
+    assert lines[-2].startswith("two: Sufficient open: T10 T11 T24 not run, T2 undecided; Robust open: needs")
+    assert "T4 stochastic ablation" in lines[-1]
+    assert "T12 shifted prompts" in lines[-1]
+    assert "T1 sufficiency" not in lines[-1]
+
+
+def test_many_cards_as_json_say_why(call: Call) -> None:
+    found = call("check", "example", "--only", "T1", "--json").json
+    rows = found["circuits"]
+    assert len(rows) == len(found["cards"]) > 1
+    assert rows[0]["why"]["Sufficient"] == "T2 T10 T11 T24 not run"
+    assert rows[0]["verdicts"]["Sufficient"] == "open"
+
+
+def test_a_card_with_its_reports_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    about = subject("bigram", pairs=8)
+    text = on_distribution(about, windows=1).to_dict()
+    print_card(dataclasses.replace(card_of("one", T1=True), reports={"distribution": text}))
+    out = capsys.readouterr().out
+    assert f"on training text: {text['removed'][0]:+.3f} nats a token without the circuit (a random" in out

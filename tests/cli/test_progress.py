@@ -50,6 +50,19 @@ def test_a_remark_stands_for_the_time_left_until_the_next_update() -> None:
     assert bar.note() == "loss 0.100  0:05 in all"
 
 
+def test_a_part_of_the_job_is_named_until_all_is_done() -> None:
+    clock = Clock()
+    bar = make_bar(clock)
+    bar.update(0)
+    clock.now += 5
+    bar.update(50, loss=0.2, part="nonsense-wrong-0")
+    assert bar.note() == "nonsense-wrong-0  loss 0.200  0:05 left"
+    bar.update(99, part="real", remark="choosing: 3 nodes")
+    assert bar.note() == "real  loss 0.200  choosing: 3 nodes  0:05 so far"
+    bar.update(100, part="real")
+    assert bar.note() == "loss 0.200  0:05 in all"
+
+
 def test_what_a_resumed_run_had_done_does_not_count() -> None:
     clock = Clock()
     bar = make_bar(clock)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sparsecircuits.circuit import load_circuit
+from sparsecircuits.cli.progress import Bar
+from sparsecircuits.cli.prune_modes import Steps
 from sparsecircuits.train import Run
 from tests.cli.conftest import NAME, QUICK
 from tests.prune import planted
@@ -34,6 +36,20 @@ def test_table_and_json(call, folder: Path) -> None:
     assert [one["ratio"] for one in row["controls"][:2]] == [1.0, None]
     assert [one["test"] for one in row["outcomes"]] == ["T8", "T9"]
     assert load_circuit(Path(row["folder"]) / "real").nodes == planted.ATTENTION_CIRCUIT
+
+
+def test_the_bar_says_which_control_its_loss_and_the_time_left() -> None:
+    now = [0.0]
+    bar = Bar("control task", 10, lambda bar: None, lambda: now[0])
+    steps = Steps(bar)
+    now[0] = 4.0
+    steps.told("real", 0.5)
+    steps.told("nonsense-pair-0", 0.6)
+    assert (bar.done, bar.note()) == (2, "nonsense-pair-0  loss 0.600  0:16 left")  # 2 of 10 in 4 s
+    steps.choosing("real", 1200, 0.1)
+    assert (bar.done, bar.note()) == (2, "real  loss 0.100  choosing: 1,200 nodes  0:04 so far")
+    steps.told(3, 0.2)  # a number is no name
+    assert bar.note().startswith("loss 0.200")
 
 
 def test_a_control_that_is_found_has_its_ratio() -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from sparsecircuits.circuit import model_hash, save_circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError, PruneError, TaskError
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
@@ -94,6 +95,12 @@ def test_figures_are_those_of_the_circuit(result: PruneResult, tokenizer: Tokeni
     assert info["pairs_sha256"]["heldout"] == heldout.hash
     assert PruneConfig.from_dict(info["config"]) == SETTINGS
     json.dumps(info, allow_nan=False)
+    curve = info["curve"]
+    assert len(curve["step"]) == len(curve["loss"]) == len(curve["nodes"]) == SETTINGS.steps
+    assert curve["nodes"][0] == 64 > curve["nodes"][-1] >= 3
+    # It says how the circuit was found, and no more: a report card holds with it and without.
+    bare = replace(result.circuit, info={})
+    assert circuit_hash(bare) == circuit_hash(result.circuit)
 
 
 def test_the_model_is_left_as_it_was(tokenizer: Tokenizer, tokens: np.ndarray):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from sparsecircuits.study.charts import save_chart, size_ticks, sweep_figure, tuning_figure
+from sparsecircuits.study.charts import size_ticks, sweep_figure, tuning_figure
+from sparsecircuits.viz.style import save_chart
 
 
 def point(task: str, target: float, size: int | None, met: bool | None = True) -> dict[str, Any]:
@@ -75,3 +76,35 @@ def test_the_same_file_every_time(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         save_chart(sweep_figure(POINTS), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_runs_have_dashes_and_markers_of_their_own() -> None:
+    rows = [{**point("a", 0.05, 40), "run": "x"}, {**point("a", 0.05, 10), "run": "y"}]
+    edges, _ = sweep_figure(rows).axes
+    drawn = [line for line in edges.lines if len(listed(line.get_xdata()))]
+    assert [listed(line.get_xydata()) for line in drawn] == [[[0.05, 40]], [[0.05, 10]]]
+    assert drawn[0].get_color() == drawn[1].get_color()
+    assert drawn[0].get_linestyle() != drawn[1].get_linestyle()
+    legend = edges.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "x", "y"]
+
+
+def test_of_many_tasks_runs_are_compared_by_their_geometric_mean() -> None:
+    """Where a task has no circuit there is no mean."""
+    tasks = [f"task {number}" for number in range(8)]
+    rows = [{**point(task, 0.05, 4 if i % 2 else 16), "run": "x"} for i, task in enumerate(tasks)]
+    rows += [{**point(task, 0.5, 2), "run": "x"} for task in tasks]
+    rows += [{**point(task, 0.05, None if i == 3 else 9), "run": "y"} for i, task in enumerate(tasks)]
+    edges, _ = sweep_figure(rows).axes
+    thick = [line for line in edges.lines if line.get_linewidth() > 2]
+    (of_x, of_y) = (np.asarray(line.get_xydata()) for line in thick)
+    np.testing.assert_allclose(of_x, [[0.05, 8], [0.5, 2]])
+    assert of_y.size == 0
+    assert len(edges.lines) == 2 + 8 + 8
+
+
+def test_many_names_stand_beside_the_lines() -> None:
+    figure = sweep_figure([point(f"task {number}", 0.05, 10 + number) for number in range(8)])
+    assert figure.axes[0].get_legend() is None
+    assert [len(legend.get_texts()) for legend in figure.legends] == [8]

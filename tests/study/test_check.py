@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,25 @@ def test_a_union_counts_if_it_is_complete(run: Run, circuit: Circuit, task: Task
     if union is not None:
         assert union.nodes == circuit.nodes  # its own nodes join it
     shutil.rmtree(folder)
+
+
+def test_which_pruning_goes_on_is_told(
+    run: Run, circuit: Circuit, task: Task, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def controls(_pruner: object, _task: Task, counts: dict[str, int], watch: Callable[..., None]) -> None:
+        watch(f"{min(counts)}-0", "masks", 5, 0.25)
+        watch("real", "nodes", 1234, 0.125)
+
+    monkeypatch.setattr("sparsecircuits.study.check.run_controls", controls)
+    told: list[tuple[str, int]] = []
+    plan = CheckPlan(level="full", seeds=0, bootstraps=0, only=("T1", "T8"))
+    RunChecker(run, plan).check(circuit, task, watch=lambda what, done, of: told.append((what, done)))
+    assert told == [
+        ("T1", 0),
+        ("T8", 1),
+        ("T8 nonsense-0: mask step 5, loss 0.250", 1),
+        ("T8 real: choosing: 1,234 nodes, loss 0.125", 1),
+    ]
 
 
 def test_without_the_corpus_prunings_leave_their_tests_open(

@@ -37,15 +37,17 @@ def unpruned(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def pruned_once(unpruned: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[str]]:
+def pruned_once(unpruned: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[tuple[str, str]]]:
     run = Run.open(shutil.copytree(unpruned.folder, tmp_path_factory.mktemp("pruned") / "run"))
-    heard: set[str] = set()
-    run_controls(RunPruner(run, SETTINGS), STRING_CLOSING, BOTH, lambda name, *_: heard.add(name))
+    heard: set[tuple[str, str]] = set()
+    run_controls(
+        RunPruner(run, SETTINGS), STRING_CLOSING, BOTH, lambda name, stage, *_: heard.add((name, stage))
+    )
     return run, heard
 
 
 @pytest.fixture
-def pruned(pruned_once: tuple[Run, set[str]], tmp_path: Path) -> Run:
+def pruned(pruned_once: tuple[Run, set[tuple[str, str]]], tmp_path: Path) -> Run:
     """A copy to write into."""
     return Run.open(shutil.copytree(pruned_once[0].folder, tmp_path / "run"))
 
@@ -65,12 +67,13 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-def test_each_control_has_a_folder(pruned_once: tuple[Run, set[str]]) -> None:
+def test_each_control_has_a_folder(pruned_once: tuple[Run, set[tuple[str, str]]]) -> None:
     run, heard = pruned_once
     folder = folder_of(RunPruner(run, SETTINGS), STRING_CLOSING)
     assert folder == run.folder / "controls" / "string_closing"
     names = {"real", "nonsense-pair-0", "nonsense-wrong-0", "shuffled-weights-0"}
-    assert heard == names
+    assert {name for name, stage in heard if stage == "masks"} == names
+    assert ("real", "nodes") in heard  # and which circuits of the masks are tried
     assert {path.name for path in folder.iterdir()} == names
     assert load_circuit(folder / "real").nodes == planted.ATTENTION_CIRCUIT
     assert load_circuit(folder / "real").info["control"]["nodes"] == 3

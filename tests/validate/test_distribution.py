@@ -18,7 +18,6 @@ from sparsecircuits.circuit.edges import edge_blocks
 from sparsecircuits.errors import DataError
 from sparsecircuits.model import Node, SparseGPT, intervene, record
 from sparsecircuits.model.sites import WRITES
-from sparsecircuits.study.charts import save_chart
 from sparsecircuits.train import evaluate
 from sparsecircuits.validate.binarise import Binarised, Step, StepEffect, binarise
 from sparsecircuits.validate.distribution import (
@@ -33,6 +32,7 @@ from sparsecircuits.validate.interval import Interval
 from sparsecircuits.validate.steps import activations
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.text import spaced_windows
+from sparsecircuits.viz.style import save_chart
 from sparsecircuits.viz.truth_charts import MOST_ROWS, binarise_chart, distribution_chart
 from tests.validate.subjects import subject
 

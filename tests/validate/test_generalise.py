@@ -10,7 +10,7 @@ import torch
 
 from sparsecircuits.data.idioms.names import Split
 from sparsecircuits.tasks.pairs import Task, TextPair
-from sparsecircuits.validate.generalise import correlation, heldout_gap, kappa, shifted
+from sparsecircuits.validate.generalise import correlation, heldout_gap, kappa, kappa_interval, shifted
 from tests.validate.subjects import planted, subject, truth
 
 
@@ -21,6 +21,15 @@ def test_kappa_by_hand() -> None:
     assert kappa(one, ~one) == pytest.approx(-1)
     assert kappa(one | True, one | True) == 1  # always agree
     assert kappa(one, one | True) == 0  # one of them always says yes
+
+
+def test_the_interval_of_kappa_by_hand() -> None:
+    """In template a both agree, in b never: kappa is 1, 0 or -1 as a, each once or b is drawn."""
+    one = torch.tensor([True, False, True, False])
+    other = torch.tensor([True, False, False, True])
+    assert kappa_interval(one, other, ["a", "a", "b", "b"]) == (-1.0, 1.0)
+    assert kappa_interval(one, one, ["a", "a", "b", "b"]) == (1.0, 1.0)
+    assert kappa_interval(one | True, one | True, ["a", "a", "b", "b"]) == (1.0, 1.0)
 
 
 def test_correlation_by_hand() -> None:
@@ -64,6 +73,9 @@ def test_a_truth_foretells_where_its_model_fails() -> None:
     assert outcome.passed
     assert outcome.figures["correlation"] > 0.999  # they differ where the model is torn between the two
     assert (outcome.estimate or 0) > 0.8
+    assert outcome.interval is not None
+    assert outcome.interval.low <= (outcome.estimate or 0) <= outcome.interval.high <= 1
+    assert list(outcome.interval) == row["kappa_interval"]
     assert row["foretold"] > 0.8
     assert len(row["examples"]) == 3
     assert all(example["model"] < 0.5 and example["circuit"] < 0.5 for example in row["examples"])

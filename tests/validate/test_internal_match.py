@@ -148,6 +148,25 @@ def test_the_last_token_is_looked_at_by_itself():
     assert found.attention_last != pytest.approx(found.attention, rel=0.05)
 
 
+def test_heads_of_which_values_alone_are_kept_are_told_apart():
+    # A head of which neither queries nor keys are kept attends by means: the circuit claims no pattern.
+    whole = truth("induction")
+    heads = heads_of(planted("induction").model, whole.nodes, ("attn.q", "attn.k"))
+    assert {layer: len(found) for layer, found in heads.items()} == {0: 1, 1: 1}
+    blind = [node for node in whole.nodes if node.layer == 1 and node.site in ("attn.q", "attn.k")]
+    found = internal_match(subject("induction", circuit=whole.without(blind)), draws=1).figures
+    assert (found["heads"], found["heads_with_q_or_k"]) == (2, 1)
+    assert found["attention_distance_with_q_or_k"] < 1e-5
+    # One of two heads is right: the mean over both is half of what the other is off.
+    assert found["attention_distance"] > 0.01
+    everything = internal_match(subject("induction"), draws=1).figures
+    assert everything["heads_with_q_or_k"] == everything["heads"] == 2
+    assert everything["attention_distance_with_q_or_k"] == everything["attention_distance"]
+    values = [node for node in whole.nodes if node.site in ("attn.q", "attn.k")]
+    none = internal_match(subject("induction", circuit=whole.without(values)), draws=1).figures
+    assert (none["heads_with_q_or_k"], none["attention_distance_with_q_or_k"]) == (0, None)
+
+
 def test_a_random_circuit_fails():
     about = subject("induction")
     found = internal_match(about.about(next(about.random_circuits(1))), draws=1)

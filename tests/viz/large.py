@@ -96,5 +96,3 @@ def _stream(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _time(one: dict[str, Any]) -> tuple[int, int]:
     order = ("attn.act_in", "attn.resid_delta", "mlp.act_in", "mlp.resid_delta")
     return one["layer"], order.index(one["site"])
-        one["site"]
-    )

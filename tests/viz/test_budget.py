@@ -18,6 +18,7 @@ from sparsecircuits.tasks import TASKS
 from sparsecircuits.viz import write_page
 from sparsecircuits.viz.budget import LIMIT, Budget
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
+from sparsecircuits.viz.samples import record_text
 
 
 def test_larger_circuits_get_less_and_say_so() -> None:
@@ -57,8 +58,7 @@ def test_two_thousand_nodes_and_ten_thousand_edges_fit(tokenizer: Tokenizer, tmp
         TASKS["single_double_quote"],
         model_name="toy",
         effect_pairs=2,
-        text=text,
-        budget=dataclasses.replace(Budget.of(2_000), text_tokens=2_048),
+        text=record_text(model, nodes, text, dataclasses.replace(Budget.of(2_000), text_tokens=2_048)),
     )
     assert {"attention", "ablations", "text", "samples", "left_out"} <= entry.keys()
     assert len(entry["attention"]) == 16

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from sparsecircuits.study.charts import save_chart
 from sparsecircuits.viz.card_charts import cards_figure, controls_figure, restored_figure
+from sparsecircuits.viz.style import save_chart
 
 
 def points(panel: Axes) -> list[tuple[str, float, float]]:

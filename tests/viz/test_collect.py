@@ -26,6 +26,7 @@ from sparsecircuits.viz import check_document, collect, facts, render_page
 from sparsecircuits.viz.budget import Budget
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
 from sparsecircuits.viz.entry import pairs_for_effects, units
+from sparsecircuits.viz.samples import record_text
 from sparsecircuits.viz.watch import Tally
 
 CONFIG = GPTConfig(
@@ -235,7 +236,7 @@ def test_whole_sites_and_layers_are_ablated(
     model: SparseGPT, tokenizer: Tokenizer, circuit: Circuit, task: Task
 ) -> None:
     told: list[tuple[int, int, str]] = []
-    tally = Tally(units(circuit, 4, None), lambda *report: told.append(report))
+    tally = Tally(units(circuit, 4), lambda *report: told.append(report))
     entry = circuit_entry(model, tokenizer, circuit, task, model_name="toy", effect_pairs=4, tally=tally)
     rows = {row["name"]: row for row in entry["ablations"]}
     # One node of attention, so its site says nothing new; three sites of the MLP.
@@ -255,10 +256,8 @@ def test_text_and_the_pruning_s_curve_join_the_entry(
     curve = {"step": [1, 2], "loss": [0.5, 0.25], "nodes": [100, 4]}
     stored = dataclasses.replace(circuit, info={"curve": curve})
     text = np.array(tokenizer.encode("abcxy" * 20))
-    budget = Budget(text_tokens=64)
-    entry = circuit_entry(
-        model, tokenizer, stored, task, model_name="toy", effect_pairs=4, text=text, budget=budget
-    )
+    record = record_text(model, circuit.nodes, text, Budget(text_tokens=64))
+    entry = circuit_entry(model, tokenizer, stored, task, model_name="toy", effect_pairs=4, text=record)
     assert entry["pruning"] == curve
     assert entry["text"]["measured"] == 64
     write = next(node for node in entry["nodes"] if node["name"] == NODES[2])

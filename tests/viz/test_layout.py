@@ -160,3 +160,26 @@ def test_chips_put_candidates_first_then_each_nodes_strongest():
     ]
     chips = choose_chips(circuit(nodes, samples=[{"answer": "right", "other": "wrong"}]), per_node=1)
     assert [(chip.text, chip.candidate) for chip in chips] == [("right", True), ("x", False), ("y", False)]
+
+
+def test_a_given_name_stands_in_the_pill_and_makes_room():
+    case = neuron()
+    case["labels"] = {"nodes": {"0.mlp.post_act.5": {"name": "finds a quote", "note": ""}}, "groups": []}
+    assert lay_out(case).nodes["0.mlp.post_act.5"][2] == 8 * 13 + 14
+    assert (
+        node_label(node("0.mlp.post_act.5"), "a name of more than eighteen letters") == "a name of more th…"
+    )
+
+
+def test_the_page_is_told_little():
+    case = quote_circuit()
+    told = lay_out(case).to_dict()
+    assert len(told["nodes"]) == 13
+    first = case["nodes"].index(next(n for n in case["nodes"] if n["name"] == "0.mlp.act_in.41"))
+    (x, y, width) = lay_out(case).nodes["0.mlp.act_in.41"]
+    assert told["nodes"][first] == [round(x, 1), round(y, 1), width]
+    assert told["bends"] == []  # both streams lead to the next row
+    chip, number, weight, points = told["token_links"][0]
+    assert told["chips"][chip]["text"] in dict(case["nodes"][number]["tokens_in"])
+    assert weight == dict(case["nodes"][number]["tokens_in"])[told["chips"][chip]["text"]]
+    assert len(points) == 2

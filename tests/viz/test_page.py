@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from importlib import resources
 
 import pytest
 
@@ -71,3 +72,16 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     with pytest.raises(PageError, match=r"circuits\[0\]\.edges\[0\]\.weight is nan; it must be finite"):
         write_page(data, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_no_two_parts_of_the_script_declare_one_name():
+    # They are joined into one function, where a name declared twice stops everything.
+    assets = resources.files("sparsecircuits.viz").joinpath("assets")
+    names = [
+        name
+        for part in assets.iterdir()
+        if part.name.endswith(".js")
+        for name in re.findall(r"^(?:const|let|class|function) (\w+)", part.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))

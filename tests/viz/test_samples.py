@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sparsecircuits.circuit import Circuit
 from sparsecircuits.data.tokenizer import train_tokenizer
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.viz.budget import Budget
-from sparsecircuits.viz.samples import TextSamples, band_ends, forwards, text_samples
+from sparsecircuits.viz.samples import TextSamples, band_ends, forwards, record_text
 from sparsecircuits.viz.watch import Tally
 
 CONFIG = GPTConfig(
@@ -35,7 +34,9 @@ def found() -> TextSamples:
     return samples(BUDGET)
 
 
-def samples(budget: Budget, nodes: tuple[Node, ...] = (NODE, DEAD), seed: int = 0) -> TextSamples:
+def samples(
+    budget: Budget, nodes: tuple[Node, ...] = (NODE, DEAD), seed: int = 0, asked: tuple[Node, ...] = ()
+) -> TextSamples:
     tokenizer = train_tokenizer(["ab"], 257)  # one token for each byte
     model = SparseGPT(CONFIG)
     with torch.no_grad():
@@ -45,10 +46,8 @@ def samples(budget: Budget, nodes: tuple[Node, ...] = (NODE, DEAD), seed: int = 
         for i, letter in enumerate("abcdefghij"):
             row = model.get_parameter("transformer.wte.weight")[tokenizer.encode(letter)[0]]
             row[0], row[1] = i / 10, math.sqrt(1 - (i / 10) ** 2)
-    frozen = {str(site): torch.zeros(CONFIG.width(site.site)) for site in CONFIG.site_names()}
-    circuit = Circuit("ten", frozenset(nodes), frozen)
     tokens = np.array(tokenizer.encode(TEXT))
-    return text_samples(model.eval(), tokenizer, circuit, tokens, budget, seed=seed)
+    return record_text(model.eval(), nodes, tokens, budget, seed=seed).of(asked or nodes, tokenizer)
 
 
 def letters(found: TextSamples, snippet: list) -> list[str]:
@@ -118,6 +117,15 @@ def test_ties_are_broken_at_random() -> None:
     windows = sorted(snippet[0] for side in ("top", "bottom") for snippet in dead[side])
     assert len(set(windows)) > 8
     assert dead["top"] != dead["bottom"]
+
+
+def test_a_circuit_gets_its_own_nodes_and_the_text_that_these_need(found: TextSamples) -> None:
+    alone = samples(BUDGET, asked=(NODE,))
+    assert list(alone.nodes) == [NODE]
+    assert len(alone.text["windows"]) <= len(found.text["windows"])
+    for mine, theirs in zip(snippets(alone.nodes[NODE]), snippets(found.nodes[NODE]), strict=True):
+        assert letters(alone, mine) == letters(found, theirs)
+        assert (mine[2] - mine[1], mine[3]) == (theirs[2] - theirs[1], theirs[3])
 
 
 def test_the_seed_decides(found: TextSamples) -> None:

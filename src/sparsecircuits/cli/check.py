@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -116,11 +117,17 @@ def run(options: Options) -> int:
     asked = _asked(run, options.circuits)
     cards = check_circuits(run, asked, options)
     if options.json:
-        print_json({"run": str(run.folder), "cards": [card.to_dict() for card in cards]})
+        print_json(
+            {
+                "run": str(run.folder),
+                "circuits": [_summary(card) for card in cards],
+                "cards": [card.to_dict() for card in cards],
+            }
+        )
     elif len(cards) == 1:
         print_card(cards[0])
     else:
-        print_table([_summary(card) for card in cards], CARD_COLUMNS)
+        print_cards(cards)
     ours = any(folder.parent == run.circuits for _, folder in asked)
     if ours and example_name(run.folder) is None and not options.only and options.out is None:
         _write_page(run, options)
@@ -211,9 +218,23 @@ def print_card(card: Card) -> None:
             print(f"{test['test']} {test['word']}: {said}")
     for line in _reported(told["reports"]):
         print(line)
-    for verdict in told["verdicts"]:
-        why = _why(verdict)
-        print(f"{verdict['name'] + ':':<12} {verdict['state']:<5} {why or verdict['meaning']}")
+    why = reasons(card, names=True)
+    for verdict in card.verdicts:
+        print(f"{verdict.name + ':':<12} {verdict.state:<5} {why.get(verdict.name, verdict.meaning)}")
+
+
+def print_cards(cards: Sequence[Card]) -> None:
+    """The table of verdicts; below it, a line for each circuit, what stands against any that is not "yes"."""
+    rows = [_summary(card) for card in cards]
+    print_table(rows, CARD_COLUMNS)
+    for row in rows:
+        against = "; ".join(f"{name} {row['verdicts'][name]}: {why}" for name, why in row["why"].items())
+        if against:
+            print(f"{row['task']}: {against}")
+    told = re.findall(r"T\d+", " ".join(why for row in rows for why in row["why"].values()))
+    named = [f"{test} {kind.name}" for test, kind in KINDS.items() if test in told]
+    if named:
+        print(f"({', '.join(named)})")
 
 
 def _reported(reports: Mapping[str, Any]) -> Iterator[str]:
@@ -226,23 +247,33 @@ def _reported(reports: Mapping[str, Any]) -> Iterator[str]:
         )
     if (text := reports.get("distribution")) is not None:
         random = text["random_removed"]
-        beside = f" (a random circuit: {random['mean']:+.3f})" if random else ""
+        beside = f" (a random circuit: {random[0]:+.3f})" if random else ""
         yield (
-            f"on training text: {text['removed']['mean']:+.3f} nats a token without the circuit{beside}; "
+            f"on training text: {text['removed'][0]:+.3f} nats a token without the circuit{beside}; "
             f"it uses {text['edges']} of the {text['component_edges']} edges of its nodes"
         )
 
 
-def _why(verdict: dict[str, Any]) -> str:
-    """What stands against a verdict, in words."""
-    parts = (
-        [f"fails {', '.join(f'{t} {KINDS[t].name}' for t in verdict['failed'])}"] if verdict["failed"] else []
-    )
-    if verdict["missing"]:
-        parts.append(f"not judged: {', '.join(verdict['missing'])}")
-    if not parts and verdict["state"] != "yes":
-        parts.append("needs Sufficient")
-    return "; ".join(parts)
+def reasons(card: Card, *, names: bool = False) -> dict[str, str]:
+    """Verdict -> what stands against it, for each that is not "yes": tests that fail, or that are missing.
+
+    Args:
+        card: of one circuit.
+        names: whether tests that fail are named in words too.
+    """
+    first, found = card.verdicts[0], {}
+    for verdict in card.verdicts:
+        open_yet = [test for test in verdict.missing if card.outcome(test)]
+        unrun = [test for test in verdict.missing if test not in open_yet]
+        failed = [f"{test} {KINDS[test].name}" if names else test for test in verdict.failed]
+        parts = [f"fails {(', ' if names else ' ').join(failed)}"] if failed else []
+        if verdict.name != first.name and first.state != "yes" and not failed:
+            parts.append("needs Sufficient")
+        parts += [f"{' '.join(unrun)} not run"] if unrun else []
+        parts += [f"{' '.join(open_yet)} undecided"] if open_yet else []
+        if verdict.state != "yes":
+            found[verdict.name] = ", ".join(parts)
+    return found
 
 
 def _summary(card: Card) -> dict[str, Any]:
@@ -251,6 +282,7 @@ def _summary(card: Card) -> dict[str, Any]:
         "task": card.task,
         **{key: card.about[key] for key in ("nodes", "edges")},
         "verdicts": {verdict.name: verdict.state for verdict in card.verdicts},
+        "why": reasons(card),
         "failed": " ".join(failed),
     }
 

@@ -1,9 +1,9 @@
 """From the words on the command line to one function call.
 
 Steps: take the command's name from the first word; import that command's module, and no other, so
-that ``--help`` never waits for torch; let tyro turn the other words into the module's ``Options``;
-have freed memory kept for this process (:mod:`sparsecircuits.ops.memory`); call ``run(options)``; turn what
-went wrong into a line and an exit code.
+that ``--help`` never waits for torch; turn the other words into the module's ``Options``
+(:mod:`sparsecircuits.cli.options`); have freed memory kept for this process
+(:mod:`sparsecircuits.ops.memory`); call ``run(options)``; turn what went wrong into a line and an exit code.
 
 ======  =============================================================
 code    meaning
@@ -57,6 +57,7 @@ COMMANDS = {
     "label": Command("name the nodes of a circuit, and groups of them"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
+    "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }
@@ -101,15 +102,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    import tyro
+    from sparsecircuits.cli.options import read_options
 
     module = COMMANDS[name].load(name)
-    options = tyro.cli(
-        module.Options,
-        prog=f"sparsecircuits {name}",
-        args=words,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    options = read_options(module.Options, name, words)
     from sparsecircuits.ops.memory import keep_freed_memory  # after --help, which does not wait for torch
 
     keep_freed_memory()

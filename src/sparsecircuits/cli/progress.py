@@ -39,13 +39,20 @@ class Bar:
         self.tokens = 0
         self.loss: float | None = None
         self.remark: str | None = None
+        self.part: str | None = None
         self._show = show
         self._clock = clock
         self._began = clock()
         self._first: tuple[float, int, int] | None = None
 
     def update(
-        self, done: int, *, loss: float | None = None, tokens: int | None = None, remark: str | None = None
+        self,
+        done: int,
+        *,
+        loss: float | None = None,
+        tokens: int | None = None,
+        remark: str | None = None,
+        part: str | None = None,
     ) -> None:
         """Say how far the job is.
 
@@ -54,8 +61,9 @@ class Bar:
             loss: the latest loss, nats per token; the one before stays if None.
             tokens: tokens seen so far (not the increase).
             remark: stands for the time left where nobody can know it, with the time so far.
+            part: which part of the job this is about, such as one of several prunings.
         """
-        self.done, self.remark = done, remark
+        self.done, self.remark, self.part = done, remark, part
         self.loss = self.loss if loss is None else loss
         self.tokens = self.tokens if tokens is None else tokens
         if self._first is None:
@@ -106,7 +114,7 @@ class Bar:
 
     def note(self) -> str:
         """Loss, rate and time in words, as far as known: ``loss 2.345  5,432 tokens/s  1:35 left``."""
-        parts = []
+        parts = [] if self.part is None or self.finished else [self.part]
         if self.loss is not None:
             parts.append(f"loss {self.loss:.3f}")
         if self.tokens_per_second is not None:

@@ -49,13 +49,15 @@ def control_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
             steps = mask_steps(missing_controls(pruner, task, counts), pruner.config)
             bar = progress.add(f"control {task.name}", max(1, steps))
             heard = Steps(bar)
+
+            def tell(name: str, stage: str, done: int, loss: float, heard: Steps = heard) -> None:
+                if stage == "masks":
+                    heard.told(name, loss)
+                else:
+                    heard.choosing(name, done, loss)
+
             try:
-                study = run_controls(
-                    pruner,
-                    task,
-                    counts,
-                    lambda name, done, loss, heard=heard: heard.told(name, loss),
-                )
+                study = run_controls(pruner, task, counts, tell)
             except PruneError as error:
                 found.append({"name": task.name, "controls": [], "folder": None, "note": str(error)})
                 continue

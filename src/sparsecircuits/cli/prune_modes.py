@@ -73,8 +73,9 @@ def tune_tasks(
 
 
 def _tuned_row(pruner: RunPruner, task: Task, config: TuneConfig, bar: Bar) -> dict[str, Any]:
-    from sparsecircuits.study.charts import save_chart, tuning_figure
+    from sparsecircuits.study.charts import tuning_figure
     from sparsecircuits.study.tune import tune
+    from sparsecircuits.viz.style import save_chart
 
     bar.update(0)
     score = task_row(pruner.run, pruner.model, task, seed=pruner.config.seed)
@@ -96,9 +97,10 @@ def _tuned_row(pruner: RunPruner, task: Task, config: TuneConfig, bar: Bar) -> d
 
 def sweep_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
     """Prune every task to every target, print the points, draw the curves; 1 if there is no circuit."""
-    from sparsecircuits.study.charts import save_chart, sweep_figure
+    from sparsecircuits.study.charts import sweep_figure
     from sparsecircuits.study.pruning import RunPruner
     from sparsecircuits.study.sweep import sweep
+    from sparsecircuits.viz.style import save_chart
 
     pruner = RunPruner(run, options.config)
     rows: list[dict[str, Any]] = []
@@ -211,7 +213,10 @@ def complete_tasks(run: Run, tasks: Sequence[Task], options: Options) -> int:
 
 
 class Steps:
-    """Adds up mask steps over prunings side by side; one that is begun again is not planned for."""
+    """Adds up mask steps over prunings side by side; one that is begun again is not planned for.
+
+    Which pruning is heard of stands on the bar if it has a name.
+    """
 
     def __init__(self, bar: Bar) -> None:
         self.bar, self.done = bar, 0
@@ -219,4 +224,12 @@ class Steps:
 
     def told(self, pruning: object, loss: float) -> None:
         self.done += 1
-        self.bar.update(min(self.done, (self.bar.total or 1) - 1), loss=loss)
+        self._show(pruning, loss)
+
+    def choosing(self, pruning: object, nodes: int, loss: float) -> None:
+        """Masks are found, and circuits of them are tried: how many, nobody knows."""
+        self._show(pruning, loss, f"choosing: {nodes:,} nodes")
+
+    def _show(self, pruning: object, loss: float, remark: str | None = None) -> None:
+        part = pruning if isinstance(pruning, str) else None
+        self.bar.update(min(self.done, (self.bar.total or 1) - 1), loss=loss, remark=remark, part=part)

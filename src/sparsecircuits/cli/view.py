@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,13 +37,15 @@ class Options(Config):
     pip install "sparsecircuits[app]".
 
     --export writes the page as one file instead, which needs no server and no network; --png draws one
-    circuit. The run "example" comes with the package.
+    circuit, --drawing one prompt's way through it. The run "example" comes with the package.
 
     Examples: sparsecircuits view example
 
     sparsecircuits view demo/sparse --export page.html
 
     sparsecircuits view demo/sparse single_double_quote --png quotes.png
+
+    sparsecircuits view example single_double_quote --drawing quote.svg --prompt "print('hello"
     """
 
     run: Annotated[Positional[str | None], arg(metavar="[RUN]")] = None
@@ -55,6 +57,10 @@ class Options(Config):
     """Write the page to this file, and start no server."""
     png: Path | None = None
     """Draw one circuit as a picture instead; the ending .svg or .pdf gives that format."""
+    drawing: Path | None = None
+    """Draw what leads to the answer on one prompt, with numbers (Fig 4); .svg, .pdf or .png."""
+    prompt: str | None = None
+    """--drawing: the prompt; the first held-out one if not given."""
     task: Annotated[tuple[str, ...], arg(metavar="[FILE ...]")] = ()
     """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
     open: bool = False
@@ -77,16 +83,20 @@ class Options(Config):
     def validate(self) -> None:
         if self.open and self.no_open:
             raise ConfigError("--open and --no-open: give one of them")
+        for option, path in (("--png", self.png), ("--drawing", self.drawing)):
+            if path is not None and path.suffix not in PICTURES:
+                raise ConfigError(f"{option} is {path}; it must end in {', '.join(PICTURES)}")
+        given = [name for name in ("png", "drawing", "export") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(f'--{name}' for name in given)}: give one of them")
+        if self.prompt is not None and self.drawing is None:
+            raise ConfigError("--prompt is for --drawing; give both")
 
 
 def run(options: Options) -> None:
     """Serve, or write the page or the picture and print where it is."""
-    if options.png is not None and options.png.suffix not in PICTURES:
-        raise ConfigError(f"--png is {options.png}; it must end in {', '.join(PICTURES)}")
-    if options.png is not None and options.export is not None:
-        raise ConfigError("--png and --export: give one of them")
     tasks = read_tasks(options.task)
-    written = options.png or options.export
+    written = options.export or options.png or options.drawing
     if written is None:
         from sparsecircuits.cli.live import serve
 
@@ -96,16 +106,18 @@ def run(options: Options) -> None:
         raise ConfigError("name the run to draw")
     run = open_run(options.run)
     circuits = saved_circuits(run, options.circuits)
-    if options.png is not None:
-        _draw(run, circuits, tasks, options.png)
-    else:
+    if options.export is not None:
         _export(run, circuits, tasks, written)
+    elif options.png is not None:
+        _draw(run, _only(circuits, "--png"), tasks, written)
+    else:
+        _draw_prompt(run, _only(circuits, "--drawing"), tasks, written, options.prompt)
     print(written)
     if options.open:
         _open(written)
 
 
-def _export(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path: Path) -> None:
+def _export(run: Run, circuits: Sequence[Circuit], tasks: Mapping[str, Task], path: Path) -> None:
     from sparsecircuits.viz.collect import circuit_page
 
     bundled = example_name(run.folder)
@@ -119,17 +131,32 @@ def _export(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path:
         circuit_page(run, circuits, path, title, bundled, effect_pairs=pairs, tasks=tasks, watch=watch)
 
 
-def _draw(run: Run, circuits: Sequence[Circuit], tasks: dict[str, Task], path: Path) -> None:
+def _only(circuits: Sequence[Circuit], option: str) -> Circuit:
+    if len(circuits) > 1:
+        names = ", ".join(circuit.task for circuit in circuits)
+        raise ConfigError(f"{option} draws one circuit; name one of {names}")
+    return circuits[0]
+
+
+def _draw(run: Run, circuit: Circuit, tasks: Mapping[str, Task], path: Path) -> None:
     from sparsecircuits.viz.collect import circuit_entry, task_of
     from sparsecircuits.viz.static import draw_circuit
 
-    if len(circuits) > 1:
-        names = ", ".join(circuit.task for circuit in circuits)
-        raise ConfigError(f"--png draws one circuit; name one of {names}")
-    (circuit,) = circuits
     task = task_of(circuit, run, tasks)
     entry = circuit_entry(run.model(), run.tokenizer(), circuit, task, model_name=run.name, samples=2)
     draw_circuit(entry, path)
+
+
+def _draw_prompt(
+    run: Run, circuit: Circuit, tasks: Mapping[str, Task], path: Path, prompt: str | None
+) -> None:
+    from sparsecircuits.viz.collect import task_of
+    from sparsecircuits.viz.drawing.draw import draw_path
+    from sparsecircuits.viz.drawing.prompt import prompt_path
+
+    tokenizer, task = run.tokenizer(), task_of(circuit, run, tasks)
+    found = prompt_path(run.model(), tokenizer, circuit, task, prompt)
+    draw_path(found, path, tokenizer, title=f"{task.name}: {task.about}")
 
 
 def read_tasks(files: Sequence[str]) -> dict[str, Task]:

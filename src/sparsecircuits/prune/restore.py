@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, freeze
+from sparsecircuits.circuit.edges import Ends
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.tasks.loss import task_loss
 from sparsecircuits.tasks.pairs import TokenPairs
@@ -82,17 +83,42 @@ def restored_rows(
         seed: of the draws.
         never: site name -> [width] boolean, deleted nodes that do not come back.
     """
+    for live, absent in restorings(model.config, circuit, draws, seed=seed, never=never):
+        with freeze(model, live, circuit.frozen, cut=absent):
+            losses = task_loss(calibrated(pair_logits(model, pairs), pairs, held), pairs)
+        yield losses
+
+
+class Restoring(NamedTuple):
+    """A circuit of which something came back.
+
+    Attributes:
+        live: site name -> [width] how far each node is live, for :func:`~sparsecircuits.circuit.freeze`.
+        absent: cut edges that did not come back.
+    """
+
+    live: dict[str, Tensor]
+    absent: list[Ends]
+
+
+def restorings(
+    config: GPTConfig,
+    circuit: Circuit,
+    draws: Iterable[int],
+    *,
+    seed: int = 0,
+    never: Mapping[str, Tensor] | None = None,
+) -> Iterator[Restoring]:
+    """What :func:`restored_rows` measures losses of, one after the other; for its arguments see there."""
     factors, kept, cut = circuit.factors(), circuit.keep_masks(), sorted(circuit.cut)
     for draw in draws:
-        drawn = drawn_restore(model.config.node_count, seed, draw, edges=len(cut))
-        back = split_by_site(model.config, drawn.nodes.bool())
+        drawn = drawn_restore(config.node_count, seed, draw, edges=len(cut))
+        back = split_by_site(config, drawn.nodes.bool())
         if never is not None:
             back = {name: some & ~never[name] for name, some in back.items()}
         live = {name: torch.where(~kept[name] & back[name], 1.0, one) for name, one in factors.items()}
         absent = [ends for ends, there in zip(cut, drawn.edges.tolist(), strict=True) if not there]
-        with freeze(model, live, circuit.frozen, cut=absent):
-            losses = task_loss(calibrated(pair_logits(model, pairs), pairs, held), pairs)
-        yield losses
+        yield Restoring(live, absent)
 
 
 class Drawn(NamedTuple):

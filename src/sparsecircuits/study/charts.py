@@ -5,71 +5,111 @@ Pure functions of rows; sizes are on logarithmic scales, a size of 0 is drawn at
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-_PAPER, _INK, _SOFT, _LINE = "#ffffff", "#1c1d20", "#5d6068", "#d9d7d1"
-#: Colours that stay apart for those who see no red and green; then other markers begin.
-_COLOURS = ("#1565ad", "#c2540a", "#2a8a57", "#8a4fa3", "#b08900", "#4a4d55", "#c7478b")
-_MARKERS = "osD^v"
+from sparsecircuits.viz.style import (
+    COLOURS,
+    DASHES,
+    INK,
+    MARKERS,
+    PAPER,
+    SOFT,
+    new_figure,
+    plain_axes,
+    series_style,
+)
+
 _NOTHING = 0.5
 
 
-def save_chart(figure: Figure, path: Path | str, *, dpi: float = 160) -> None:
-    """Write a figure; the ending chooses the format: ``.png``, ``.svg`` or ``.pdf``.
-
-    No date inside, and names that chance does not choose: the same figure gives the same file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
-    with rc_context({"svg.hashsalt": "sparsecircuits"}):
-        figure.savefig(path, dpi=dpi, facecolor=_PAPER, metadata=metadata)
-
-
 def sweep_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
-    """Edges and nodes against the target loss, one line a task.
+    """Edges and nodes against the target loss, one line a task and run.
+
+    Where rows have different ``run``, a task has one colour, and each run dashes and a marker. Of more tasks
+    than there are colours each run has one instead: lines of tasks are thin, and the thick one is their
+    geometric mean at those targets at which every task of the run has a circuit.
 
     Args:
         points: rows with ``task``, ``target`` (nats), ``edges``, ``nodes`` and ``met``; rows without a
             circuit have None for the sizes and are left out. Circuits that miss the target are drawn hollow.
         title: of the whole, such as the run's name.
     """
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.4, title)
     tasks = list(dict.fromkeys(point["task"] for point in points))
+    runs = list(dict.fromkeys(point.get("run") for point in points))
     axes = figure.subplots(1, 2)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, size=11, parse_math=False)
     for part, size in zip(axes, ("edges", "nodes"), strict=True):
         _prepare(part, f"{size} of the circuit", [p[size] for p in points if p[size] is not None])
-        for index, task in enumerate(tasks):
-            rows = sorted(
-                (p for p in points if p["task"] == task and p[size] is not None), key=lambda p: p["target"]
-            )
-            x, y = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
-            colour, marker = _style(index)
-            part.plot(x, y, color=colour, lw=1.6, zorder=2)
-            faces = [colour if p["met"] else _PAPER for p in rows]
-            part.scatter(
-                x, y, c=faces, edgecolors=colour, marker=marker, s=30, zorder=3, label=task if x else None
-            )
+        if len(runs) > 1 and len(tasks) > len(COLOURS):
+            _draw_means(part, points, size, runs)
+        else:
+            _draw_tasks(part, points, size, tasks, runs)
         part.set_xscale("log")
         targets = sorted({p["target"] for p in points})
         part.set_xticks(targets, [f"{target:g}" for target in targets])
         part.set_xlim(targets[0] / 1.2, targets[-1] * 1.2)
         part.xaxis.set_minor_formatter(NullFormatter())
         part.tick_params(axis="x", which="minor", length=0)
-        part.set_xlabel("target loss (nats)", color=_INK)
-    if axes[0].get_legend_handles_labels()[1]:
-        axes[0].legend(fontsize=8, frameon=False, labelcolor=_INK)
+        part.set_xlabel("target loss (nats)", color=INK)
+    keys, labels = axes[0].get_legend_handles_labels()
+    look = {"fontsize": 8, "frameon": False, "labelcolor": INK}
+    if len(labels) > len(COLOURS):  # too many to stand among the lines
+        figure.legend(keys, labels, loc="outside right upper", **look)
+    elif labels:
+        axes[0].legend(**look)
     return figure
+
+
+def _draw_tasks(
+    axes: Any, points: Sequence[Mapping[str, Any]], size: str, tasks: Sequence[str], runs: Sequence[Any]
+) -> None:
+    named: set[str] = set()
+    for task, run in itertools.product(tasks, runs):
+        rows = _line(points, size, task, run)
+        if not rows:
+            continue
+        x, y = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
+        colour, marker = series_style(tasks.index(task))
+        which = runs.index(run)
+        if len(runs) > 1:
+            marker = MARKERS[which % len(MARKERS)]
+        axes.plot(x, y, color=colour, lw=1.6, zorder=2, ls=DASHES[which % len(DASHES)])
+        faces = [colour if p["met"] else PAPER for p in rows]
+        label = None if task in named else task
+        named.add(task)
+        axes.scatter(x, y, c=faces, edgecolors=colour, marker=marker, s=30, zorder=3, label=label)
+    for run, dashes, marker in zip(runs, itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False):
+        if len(runs) > 1:
+            axes.plot([], [], color=SOFT, lw=1.6, ls=dashes, marker=marker, label=run)
+
+
+def _draw_means(axes: Any, points: Sequence[Mapping[str, Any]], size: str, runs: Sequence[Any]) -> None:
+    for index, run in enumerate(runs):
+        colour, dashes = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
+        of_run = [p for p in points if p.get("run") == run]
+        for task in dict.fromkeys(p["task"] for p in of_run):
+            rows = _line(of_run, size, task, run)
+            line = [p["target"] for p in rows], [max(p[size], _NOTHING) for p in rows]
+            axes.plot(*line, color=colour, lw=0.8, alpha=0.35, ls=dashes, zorder=2)
+        means = []
+        for target in sorted({p["target"] for p in of_run}):
+            sizes = [p[size] for p in of_run if p["target"] == target]
+            if None not in sizes and len(sizes) == len({p["task"] for p in of_run}):
+                means.append((target, math.exp(sum(math.log(max(n, _NOTHING)) for n in sizes) / len(sizes))))
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot(*_columns(means), color=colour, lw=2.4, ls=dashes, marker=marker, zorder=3, label=run)
+
+
+def _line(points: Sequence[Mapping[str, Any]], size: str, task: str, run: Any) -> list[Mapping[str, Any]]:
+    """The points of one line, by target."""
+    rows = [p for p in points if (p["task"], p.get("run")) == (task, run) and p[size] is not None]
+    return sorted(rows, key=lambda p: p["target"])
 
 
 def tuning_figure(task: str, trials: Sequence[Mapping[str, Any]]) -> Figure:
@@ -80,8 +120,7 @@ def tuning_figure(task: str, trials: Sequence[Mapping[str, Any]]) -> Figure:
         trials: rows in order with ``edges`` (None where there is no circuit) and ``met``. Crosses at the top
             are prunings that gave none, or were given up.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     _prepare(axes, "edges of the circuit", [t["edges"] for t in trials if t["edges"] is not None])
     numbered = list(enumerate(trials, 1))
@@ -89,17 +128,17 @@ def tuning_figure(task: str, trials: Sequence[Mapping[str, Any]]) -> Figure:
     missed = [(i, max(t["edges"], _NOTHING)) for i, t in numbered if t["edges"] is not None and not t["met"]]
     nothing = [i for i, t in numbered if t["edges"] is None]
     best = [(i, min(size for j, size in found if j <= i)) for i, _ in numbered if found and i >= found[0][0]]
-    axes.scatter(*_columns(found), color=_SOFT, s=24, zorder=3, label="a pruning")
+    axes.scatter(*_columns(found), color=SOFT, s=24, zorder=3, label="a pruning")
     if missed:
         axes.scatter(
-            *_columns(missed), facecolors=_PAPER, edgecolors=_SOFT, s=24, zorder=3, label="misses the target"
+            *_columns(missed), facecolors=PAPER, edgecolors=SOFT, s=24, zorder=3, label="misses the target"
         )
-    axes.step(*_columns(best), where="post", color=_COLOURS[0], lw=2, zorder=2, label="smallest so far")
+    axes.step(*_columns(best), where="post", color=COLOURS[0], lw=2, zorder=2, label="smallest so far")
     if nothing:
         axes.scatter(
             nothing,
             [0.98] * len(nothing),
-            color=_COLOURS[1],
+            color=COLOURS[1],
             marker="x",
             s=24,
             zorder=3,
@@ -109,9 +148,9 @@ def tuning_figure(task: str, trials: Sequence[Mapping[str, Any]]) -> Figure:
         )
     axes.set_xlim(0.5, max(2, len(trials)) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("prunings", color=_INK)
-    axes.set_title(task, loc="left", color=_INK, size=11, parse_math=False)
-    axes.legend(fontsize=8, frameon=False, labelcolor=_INK)
+    axes.set_xlabel("prunings", color=INK)
+    axes.set_title(task, loc="left", color=INK, size=11, parse_math=False)
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
     return figure
 
 
@@ -119,15 +158,11 @@ def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _style(index: int) -> tuple[str, str]:
-    return _COLOURS[index % len(_COLOURS)], _MARKERS[index // len(_COLOURS) % len(_MARKERS)]
-
-
 def size_ticks(sizes: Sequence[float]) -> list[float]:
     """Ticks 1, 2, 5, 10, ... from the last one below all sizes to the first above; 0 is at one half.
 
     >>> size_ticks([11, 160]), size_ticks([0])
-    ([10, 20, 50, 100, 200], [0.5, 1])
+    ([10, 20, 50, 100, 200], [0.5])
     """
     low, high = min(sizes, default=1), max(sizes, default=1)
     steps = [_NOTHING, *(digit * 10**power for power in range(13) for digit in (1, 2, 5))]
@@ -145,10 +180,5 @@ def _prepare(axes: Any, label: str, sizes: Sequence[float]) -> None:
         FuncFormatter(lambda value, _: "0" if value == _NOTHING else f"{value:,.0f}")
     )
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylabel(label, color=_INK)
-    axes.grid(axis="y", color=_LINE, lw=0.6)
-    axes.tick_params(colors=_SOFT)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color(_LINE)
+    axes.set_ylabel(label, color=INK)
+    plain_axes(axes, "y")

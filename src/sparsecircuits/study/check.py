@@ -31,7 +31,6 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE, circuit_hash
 from sparsecircuits.errors import CheckpointError, DataError, PruneError, TaskError
 from sparsecircuits.model import Node
 from sparsecircuits.prune import PruneConfig
-from sparsecircuits.study.charts import save_chart
 from sparsecircuits.study.complete import RESULT_FILE, find_complete, folder_of
 from sparsecircuits.study.consensus import consensus, lines_of
 from sparsecircuits.study.controls import COUNTS, control_outcomes, run_controls
@@ -54,6 +53,7 @@ from sparsecircuits.validate.specificity import OtherTask, other_tasks, specific
 from sparsecircuits.validate.stability import jaccard
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
+from sparsecircuits.viz.style import save_chart
 from sparsecircuits.viz.truth_charts import binarise_chart, distribution_chart
 
 if TYPE_CHECKING:
@@ -185,6 +185,10 @@ class RunChecker:
                 watch(what, done, total)
             done += 1
 
+        def along(what: str) -> None:
+            if watch is not None:
+                watch(what, done - 1, total)
+
         subject = self._subject(circuit, task)
         card = check_circuit(subject, plan.level, tests=tests, watch=tell)
         told: dict[str, Any] = {}
@@ -201,7 +205,7 @@ class RunChecker:
             failed = []
             if test is not None:
                 tell(test)
-                failed = self._prune_for(test, circuit, task)
+                failed = self._prune_for(test, circuit, task, along)
             card = card.with_outcomes([*failed, *self._measured(circuit, task)])
             if path is not None and not self._better_there(card, path):
                 card.save(path)
@@ -313,16 +317,36 @@ class RunChecker:
             return None
         return Circuit(circuit.task, union.nodes | circuit.nodes, circuit.frozen)
 
-    def _prune_for(self, test: str, circuit: Circuit, task: Task) -> list[Outcome]:
-        """Do the prunings of a test; those that are done stay. Gives an outcome only where they cannot be."""
+    def _prune_for(
+        self, test: str, circuit: Circuit, task: Task, tell: Callable[[str], None]
+    ) -> list[Outcome]:
+        """Do the prunings of a test; those that are done stay. Gives an outcome only where they cannot be.
+
+        ``tell`` hears which pruning goes on, how far it is, and its loss.
+        """
         plan = self.plan
         try:
             if test == "T20":
                 pruner = self._own_pruner(circuit)
-                consensus(pruner, task, seeds=plan.seeds, bootstraps=plan.bootstraps)
+                consensus(
+                    pruner,
+                    task,
+                    seeds=plan.seeds,
+                    bootstraps=plan.bootstraps,
+                    watch=lambda name, done, loss: tell(f"T20 {name}: mask step {done}, loss {loss:.3f}"),
+                )
             else:
                 counts = COUNTS[test] if test == "T8" else dict.fromkeys(COUNTS[test], plan.weights)
-                run_controls(self._plain_pruner(circuit), task, counts)
+                run_controls(
+                    self._plain_pruner(circuit),
+                    task,
+                    counts,
+                    lambda name, stage, done, loss: tell(
+                        f"{test} {name}: "
+                        + (f"mask step {done}" if stage == "masks" else f"choosing: {done:,} nodes")
+                        + f", loss {loss:.3f}"
+                    ),
+                )
         except (PruneError, TaskError, DataError) as error:
             return [
                 Outcome(test=test, estimate=None, passed=None, open=True, note=str(error).splitlines()[0])

@@ -104,7 +104,7 @@ def run_controls(
         pruner: of the run, with its settings; the objective is ``task`` whatever they say.
         task: the real one.
         counts: as :func:`parse_controls` gives them, or one of :data:`COUNTS`.
-        watch: told of every mask step, with the control's name.
+        watch: told of every mask step and every circuit that is tried, with the control's name.
 
     Raises:
         TaskError: the task does not fit the tokenizer.

@@ -32,8 +32,10 @@ from sparsecircuits.tasks import TASKS, get_task
 from sparsecircuits.tasks.evaluate import TaskScore, evaluate_task
 from sparsecircuits.train import Run, RunConfig, load_run, train
 from sparsecircuits.validate import Necessity
+from sparsecircuits.viz.budget import Budget
 from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document, training_text
 from sparsecircuits.viz.page import write_page
+from sparsecircuits.viz.samples import record_text
 from sparsecircuits.viz.static import draw_circuit
 
 MODELS = ("sparse", "dense")
@@ -264,7 +266,9 @@ def _prune(folder: Path, model: str, task: str, config: PruneConfig, report: Rep
             )
         except PruneError:
             return None
-        text, _ = training_text(pruner.run)
+        tokens, _ = training_text(pruner.run)
+        budget = Budget.of(len(circuit))
+        text = None if tokens is None else record_text(pruner.model, circuit.nodes, tokens, budget)
         entry = circuit_entry(
             pruner.model, pruner.tokenizer, circuit, get_task(task), model_name=model, text=text
         )

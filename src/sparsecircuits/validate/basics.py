@@ -63,6 +63,7 @@ def outcome_of_necessity(subject: Subject, *, draws: int = 20) -> Outcome:
     return Outcome(
         test="T2",
         estimate=together.refitted_accuracy,
+        interval=together.interval,
         control=together.random_change,
         passed=None if is_open else passed,
         open=is_open,

@@ -8,6 +8,7 @@ comment, a long list. A circuit that is the model's mechanism foretells on which
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from sparsecircuits.tasks import variants_of
 from sparsecircuits.tasks.loss import answer_advantage, correct
 from sparsecircuits.tasks.pairs import Task, TokenPairs
 from sparsecircuits.tasks.score import Calibration, calibrated, pair_logits
-from sparsecircuits.validate.interval import Interval
+from sparsecircuits.validate.interval import Interval, drawn_weights, middle, templates_of_rows
 from sparsecircuits.validate.outcome import Outcome, missed
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
@@ -87,7 +88,8 @@ def shifted(subject: Subject, *, pairs: int | None = None, variants: list[Task] 
 
     Judged on every variant on which the model is wrong at least :data:`FAILS` of the time; the worst counts.
     Where a model always gives the same answer, so does many a circuit, and kappa is high; so the correlation
-    of their leads must be, too: of the left answer over the right one, which says nothing of sides.
+    of their leads must be, too: of the left answer over the right one, which says nothing of sides. The
+    interval is that of the worst variant's kappa, over its templates.
 
     Args:
         subject: what is tested.
@@ -118,6 +120,7 @@ def shifted(subject: Subject, *, pairs: int | None = None, variants: list[Task] 
         test="T12",
         note=missed(least={"correlation": (least, THRESHOLDS.shift_correlation)}),
         estimate=worst["kappa"],
+        interval=Interval(*worst["kappa_interval"]),
         control=worst["control_kappa"],
         passed=all(
             row["correlation"] >= THRESHOLDS.shift_correlation and row["kappa"] >= THRESHOLDS.shift_kappa
@@ -157,6 +160,7 @@ def _variant(subject: Subject, variant: Task, count: int) -> dict[str, Any]:
         "correlation": correlation(side * lead[0], side * lead[1]),
         "agreement": float((right[0] == right[1]).float().mean()),
         "kappa": kappa(*right),
+        "kappa_interval": list(kappa_interval(*right, templates_of_rows(pairs), seed=subject.seed)),
         "foretold": float((~right[1])[~right[0]].float().mean()) if wrong else None,
         "control_kappa": kappa(right[0], correct(other, pairs)),
         "examples": _examples(pairs, ~right[0] & ~right[1], *lead),
@@ -197,7 +201,18 @@ def kappa(one: Tensor, other: Tensor) -> float:
     >>> kappa(torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False]))
     0.0
     """
-    same = float((one == other).double().mean())
-    yes, also = float(one.double().mean()), float(other.double().mean())
+    return float(_kappas(one, other, torch.ones(1, len(one), dtype=torch.double)))
+
+
+def kappa_interval(one: Tensor, other: Tensor, clusters: Sequence[str], *, seed: int = 0) -> Interval:
+    """95% interval of :func:`kappa`, worked out anew for each draw of whole clusters."""
+    return middle(_kappas(one, other, drawn_weights(clusters, seed=seed)))
+
+
+def _kappas(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    """[draws] kappa where rows count by ``weights`` [draws, rows]."""
+    same, yes, also = (weights @ which.double() / weights.sum(1) for which in (one == other, one, other))
     chance = yes * also + (1 - yes) * (1 - also)
-    return (same - chance) / (1 - chance) if chance < 1 else 1.0
+    beyond = 1 - chance
+    varied = beyond > 1e-9  # else both always say the same, and rounding would be divided by rounding
+    return torch.where(varied, (same - chance) / beyond.where(varied, torch.ones_like(beyond)), 1.0)

@@ -14,13 +14,15 @@ things are compared at every token up to the prompt's last:
 
 Sums over nodes are ruled by large ones, such as those that read embeddings and are the same in both; and the
 mean over all rows can hide what happens at the token that answers. So the FVU of each layer, the mean over
-nodes of each one's own (at most 1), and the distance at the last token are given too, not judged.
+nodes of each one's own (at most 1), and the distance at the last token are given too, not judged. And so is
+the distance over those heads alone of which a q or k is kept: a circuit that keeps no more than a head's
+values says nothing of where it attends, and leaves that to the means.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -39,6 +41,7 @@ from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
 _HEADED = ("attn.q", "attn.k", "attn.v")
+_QUERIED = ("attn.q", "attn.k")
 
 
 @torch.no_grad()
@@ -75,6 +78,8 @@ def internal_match(subject: Subject, *, draws: int = 5) -> Outcome:
             "heads": found.heads,
             "attention_distance": found.attention,
             "attention_distance_last": found.attention_last,
+            "heads_with_q_or_k": found.claimed,
+            "attention_distance_with_q_or_k": found.attention_claimed,
             "control_attention_distance": _mean(one.attention for one in controls),
         },
         settings=subject.settings(pairs, ablated="all nodes outside the circuit, by means", draws=draws),
@@ -109,6 +114,8 @@ class Match:
         heads: how many have a kept node.
         attention: mean total variation over their rows; None without heads.
         attention_last: the same at the last tokens alone.
+        claimed: how many heads have a kept q or k node, so that the circuit says where they attend.
+        attention_claimed: as ``attention``, over those alone.
     """
 
     layers: list[int]
@@ -118,6 +125,8 @@ class Match:
     heads: int
     attention: float | None
     attention_last: float | None
+    claimed: int
+    attention_claimed: float | None
 
     @property
     def unexplained(self) -> float:
@@ -156,7 +165,8 @@ def compare(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> Match:
         spread[layers.index(at.layer)] += varied.sum((1, 2))
         sums = zip(off.sum((0, 1)).tolist(), varied.sum((0, 1)).tolist(), strict=True)
         by_node |= {
-            Node(at, index): ratio(*both) for index, both in zip(_kept(circuit)[name], sums, strict=True)
+            Node(at, index): ratio(*both)
+            for index, both in zip(kept_by_site(circuit)[name], sums, strict=True)
         }
     # [all heads used, rows, pos]
     distances = [
@@ -164,6 +174,15 @@ def compare(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> Match:
         for layer in full.patterns
     ]
     apart_heads = torch.cat(distances) if distances else None
+    asked = heads_of(model, circuit.nodes, _QUERIED)
+    claimed = torch.tensor(
+        [
+            head in asked.get(layer, ())
+            for layer, used in heads_of(model, circuit.nodes).items()
+            for head in used
+        ],
+        dtype=torch.bool,
+    )
     return Match(
         layers=layers,
         apart=apart,
@@ -174,14 +193,18 @@ def compare(model: SparseGPT, circuit: Circuit, pairs: TokenPairs) -> Match:
         attention_last=None
         if apart_heads is None
         else float(apart_heads[:, torch.arange(len(pairs.last)), pairs.last].mean()),
+        claimed=int(claimed.sum()),
+        attention_claimed=float(apart_heads[claimed][:, real].mean())
+        if apart_heads is not None and bool(claimed.any())
+        else None,
     )
 
 
 @torch.no_grad()
 def inside(model: SparseGPT, circuit: Circuit, pairs: TokenPairs, *, installed: bool = True) -> Inside:
     """What the circuit's nodes and heads do on ``pairs``: of the circuit alone, or of the full model."""
-    kept, heads = _kept(circuit), heads_of(model, circuit.nodes)
-    queries = {str(SiteName(layer, site)) for layer in heads for site in ("attn.q", "attn.k")}
+    kept, heads = kept_by_site(circuit), heads_of(model, circuit.nodes)
+    queries = {str(SiteName(layer, site)) for layer in heads for site in _QUERIED}
     values: dict[str, Tensor] = {}
     matched: dict[str, Tensor] = {}
 
@@ -200,7 +223,7 @@ def inside(model: SparseGPT, circuit: Circuit, pairs: TokenPairs, *, installed: 
     for layer, used in heads.items():
         block = model.blocks[layer]
         assert isinstance(block, Block)
-        q, k = (matched[str(SiteName(layer, site))] for site in ("attn.q", "attn.k"))
+        q, k = (matched[str(SiteName(layer, site))] for site in _QUERIED)
         patterns[layer] = pattern(block.attn, q, k, used)
     return Inside(values, patterns)
 
@@ -220,11 +243,13 @@ def total_variation(one: Tensor, other: Tensor) -> Tensor:
     return (difference.abs().sum(-1) + difference.sum(-1).abs()) / 2
 
 
-def heads_of(model: SparseGPT, nodes: Iterable[Node]) -> dict[int, list[int]]:
-    """Layer -> heads with a q, k or v node among ``nodes``."""
+def heads_of(
+    model: SparseGPT, nodes: Iterable[Node], sites: Collection[str] = _HEADED
+) -> dict[int, list[int]]:
+    """Layer -> heads with a node of one of ``sites`` (q, k or v) among ``nodes``."""
     found: dict[int, set[int]] = {}
     for node in nodes:
-        if node.site in _HEADED:
+        if node.site in sites:
             found.setdefault(node.layer, set()).add(node.index // model.config.d_head)
     return {layer: sorted(found[layer]) for layer in sorted(found)}
 
@@ -236,7 +261,7 @@ def ratio(part: float, whole: float) -> float:
     return part / whole
 
 
-def _kept(circuit: Circuit) -> dict[str, list[int]]:
+def kept_by_site(circuit: Circuit) -> dict[str, list[int]]:
     """Site name -> indices of the kept nodes."""
     kept: dict[str, list[int]] = {}
     for node in sorted(circuit.nodes):

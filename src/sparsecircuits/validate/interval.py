@@ -45,11 +45,36 @@ def clustered_interval(values: Tensor, clusters: Sequence[str], *, seed: int = 0
     of = torch.tensor([names[name] for name in clusters], device=values.device)
     sums = torch.zeros(len(names), dtype=torch.double).index_add_(0, of, values.double())
     sizes = torch.bincount(of, minlength=len(names)).double()
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(names), (DRAWS, len(names)), generator=generator)
-    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    drawn = _drawn(len(names), seed)
+    return middle(sums[drawn].sum(1) / sizes[drawn].sum(1))
+
+
+def drawn_weights(clusters: Sequence[str], *, seed: int = 0) -> Tensor:
+    """[draws, rows] what each row counts in each draw of the bootstrap; a draw's weights sum to 1.
+
+    For statistics that are no mean: work them out under each draw's weights, and take the :func:`middle`.
+
+    >>> drawn_weights(["a", "a", "b", "b"]).unique()
+    tensor([0.0000, 0.2500, 0.5000], dtype=torch.float64)
+    """
+    names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    of = torch.tensor([names[name] for name in clusters])
+    drawn = _drawn(len(names), seed)
+    times = torch.zeros(drawn.shape, dtype=torch.double)
+    weights = times.scatter_add_(1, drawn, torch.ones_like(times))[:, of]
+    return weights / weights.sum(1, keepdim=True)
+
+
+def middle(values: Tensor) -> Interval:
+    """The interval that holds 95% of ``values`` [draws]."""
+    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
     return Interval(low, high)
+
+
+def _drawn(clusters: int, seed: int) -> Tensor:
+    """[draws, clusters] which clusters each draw consists of."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(clusters, (DRAWS, clusters), generator=generator)
 
 
 def ratio_rows(above: Tensor, below: Tensor) -> Tensor:

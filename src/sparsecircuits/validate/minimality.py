@@ -12,6 +12,10 @@ single edges were pruned the same is asked of edges, against the same references
 nothing about its edges, and nor does this.
 
 A set with redundant parts is not minimal: without one copy the other still does the task.
+
+A node may be idle only as long as all else is at its mean: it makes up for what a deleted node does once that
+comes back. So the same is asked once more while deleted nodes come back at random
+(:mod:`~sparsecircuits.validate.restored_harm`). That is told beside, and not judged.
 """
 
 from __future__ import annotations
@@ -25,23 +29,29 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit, Edge
 from sparsecircuits.model import Node, SiteName
-from sparsecircuits.validate.interval import DRAWS, Interval, templates_of_rows
+from sparsecircuits.validate.interval import Interval, drawn_weights, middle, templates_of_rows
 from sparsecircuits.validate.outcome import Outcome
+from sparsecircuits.validate.restored_harm import restored_harms
 from sparsecircuits.validate.subject import Subject
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
 #: So many of the added nodes are asked too; hardly any should be minimal.
 CONTROLS = 20
+#: Restorings, and pairs, on which harm is measured while deleted nodes come back.
+RESTORINGS, RESTORED_PAIRS = 8, 16
 
 
 @torch.no_grad()
-def minimality(subject: Subject, *, inflations: int = 100, most_edges: int = 100) -> Outcome:
+def minimality(
+    subject: Subject, *, inflations: int = 100, most_edges: int = 100, most_restored: int = 100
+) -> Outcome:
     """T16: share of nodes (and of edges, where they were pruned) that are minimal.
 
     Args:
         subject: measured on its ``some``.
         inflations: random additions, at least; the outcome's settings say how many there were.
         most_edges: of more edges than these, so many random ones are tested.
+        most_restored: of more nodes than these, so many random ones are tested while others come back.
 
     Returns:
         ``estimate`` is the share of nodes; its interval is over other prompts, from harms averaged over
@@ -65,6 +75,10 @@ def minimality(subject: Subject, *, inflations: int = 100, most_edges: int = 100
     found = _verdict(harms.mean(1), references.mean(1), least)
     cut = [_losses(subject, circuit.cutting([edge.ends])) - alone for edge in edges]
     by_edge = _verdict(torch.stack(cut).mean(1), references.mean(1), least) if edges else None
+    tested = torch.randperm(len(nodes), generator=generator)[:most_restored].sort().values
+    some = [nodes[i] for i in tested.tolist()]
+    restored = _restored(subject, some, added, least, tests=len(nodes))
+    idle = ~found.minimal[tested]
     return Outcome(
         test="T16",
         estimate=found.share,
@@ -80,9 +94,16 @@ def minimality(subject: Subject, *, inflations: int = 100, most_edges: int = 100
             "edges_tested": len(edges),
             "edges_not_minimal": {} if by_edge is None else by_edge.failing(edges),
             "negligible": least,
+            "minimal_restored": restored.share,
+            "tested_restored": len(some),
+            "idle_plain_but_needed_restored": restored.named(some, idle & restored.minimal),
         },
         settings=subject.settings(
-            pairs, ablated="each node or edge of the circuit, by means", inflations=inflations
+            pairs,
+            ablated="each node or edge of the circuit, by means",
+            inflations=inflations,
+            restorings=RESTORINGS,
+            restored_prompts=2 * len(pairs.first(RESTORED_PAIRS)),
         ),
         note="" if edges else "edges were not pruned one by one, so nothing is said about them",
     )
@@ -108,8 +129,12 @@ class Verdict(NamedTuple):
 
     def failing(self, names: Sequence[Node] | Sequence[Edge]) -> dict[str, float]:
         """Name -> harm of each that is not minimal."""
-        rows = zip(names, self.harms.tolist(), self.minimal.tolist(), strict=True)
-        return {str(name): harm for name, harm, minimal in rows if not minimal}
+        return self.named(names, ~self.minimal)
+
+    def named(self, names: Sequence[Node] | Sequence[Edge], which: Tensor) -> dict[str, float]:
+        """Name -> harm of those that ``which`` [many] says."""
+        rows = zip(names, self.harms.tolist(), which.tolist(), strict=True)
+        return {str(name): harm for name, harm, wanted in rows if wanted}
 
 
 def wins(harms: Tensor, references: Tensor, least: float = 0.0) -> Tensor:
@@ -173,6 +198,17 @@ def _losses(subject: Subject, circuit: Circuit) -> Tensor:
     return subject.circuit_losses(subject.some, circuit).double()
 
 
+def _restored(
+    subject: Subject, nodes: Sequence[Node], added: Sequence[Node], least: float, tests: int
+) -> Verdict:
+    """Which of ``nodes`` are minimal while deleted nodes come back, against the same additions."""
+    each = sorted({*nodes, *added})
+    pairs = subject.some.first(RESTORED_PAIRS)
+    found = dict(zip(each, restored_harms(subject, each, pairs, draws=RESTORINGS), strict=True))
+    harms, references = (torch.stack([found[node] for node in some]) for some in (nodes, added))
+    return _verdict(harms, references, least, tests)
+
+
 def _verdict(harms: Tensor, references: Tensor, least: float, tests: int | None = None) -> Verdict:
     needed = needed_wins(len(references), tests or len(harms))
     return Verdict(harms, wins(harms, references, least) >= needed, needed)
@@ -180,15 +216,6 @@ def _verdict(harms: Tensor, references: Tensor, least: float, tests: int | None 
 
 def _interval(subject: Subject, harms: Tensor, references: Tensor, least: float) -> Interval:
     """Of the share of minimal nodes, whose harms [many, rows] are averaged over templates drawn anew."""
-    clusters = templates_of_rows(subject.some)
-    names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
-    of = torch.tensor([names[name] for name in clusters])
-    generator = torch.Generator().manual_seed(subject.seed)
-    drawn = torch.randint(len(names), (DRAWS, len(names)), generator=generator)
-    times = torch.zeros(DRAWS, len(names), dtype=torch.double)
-    weights = times.scatter_add_(1, drawn, torch.ones_like(times))[:, of]
-    weights = weights / weights.sum(1, keepdim=True)
+    weights = drawn_weights(templates_of_rows(subject.some), seed=subject.seed)
     needed = needed_wins(len(references), len(harms))
-    shares = (wins(weights @ harms.T, weights @ references.T, least) >= needed).double().mean(1)
-    low, high = shares.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    return Interval(low, high)
+    return middle((wins(weights @ harms.T, weights @ references.T, least) >= needed).double().mean(1))

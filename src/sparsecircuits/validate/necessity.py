@@ -16,8 +16,10 @@ from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.model import Node, SiteName, SparseGPT, record
+from sparsecircuits.tasks.loss import correct
 from sparsecircuits.tasks.pairs import TokenPairs
-from sparsecircuits.tasks.score import fit_scale_and_bias, pair_logits, score
+from sparsecircuits.tasks.score import calibrated, fit_scale_and_bias, pair_logits, score
+from sparsecircuits.validate.interval import Interval, clustered_interval, templates_of_rows
 from sparsecircuits.validate.thresholds import THRESHOLDS
 
 
@@ -32,6 +34,7 @@ class Necessity:
         random_loss: mean over random circuits, deleted likewise, raw.
         random_worst: the largest of them.
         draws: how many random circuits.
+        interval: of ``refitted_accuracy``, 95% over templates, the fit as it is; None where it was not kept.
     """
 
     accuracy: float
@@ -42,6 +45,7 @@ class Necessity:
     random_loss: float
     random_worst: float
     draws: int
+    interval: Interval | None = None
 
     @property
     def necessary(self) -> bool:
@@ -80,7 +84,9 @@ def necessity(
     with circuit.removed(model):
         train_logits, logits = pair_logits(model, train), pair_logits(model, heldout)
     raw = score(logits, heldout)
-    refitted = score(logits, heldout, fit_scale_and_bias(train_logits, train))
+    fitted = fit_scale_and_bias(train_logits, train)
+    refitted = score(logits, heldout, fitted)
+    right = correct(calibrated(logits, heldout, fitted), heldout).float()
     some = heldout.rows(torch.arange(min(draw_pairs, len(heldout))))
     full = score(pair_logits(model, some), some)
     active = active_nodes(model, some)
@@ -98,6 +104,7 @@ def necessity(
         random_loss=sum(losses) / len(losses),
         random_worst=max(losses),
         draws=draws,
+        interval=clustered_interval(right, templates_of_rows(heldout), seed=seed),
     )
 
 

@@ -47,8 +47,9 @@ WEIGHTS: dict[ControlKind, Callable[[SparseGPT, int], SparseGPT]] = {
     "random-weights": reinitialised,
     "shuffled-weights": shuffled,
 }
-#: ``watch(control's name, mask steps done, loss)``.
-Watch = Callable[[str, int, float], None]
+#: ``watch(control's name, stage, done, loss)``: of the stage "masks" the steps done, of the stage "nodes" the
+#: number of nodes in a circuit that is tried.
+Watch = Callable[[str, str, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def prune_controls(
         config: of :func:`settings`.
         scale: of :func:`trained_scale`.
         means: of this model, if they are at hand already.
-        watch: told of every mask step.
+        watch: told of every mask step, and of every circuit that is tried then.
 
     Raises:
         TaskError: a task does not fit the tokenizer.
@@ -176,8 +177,8 @@ def prune_controls(
     jobs = [(which, job) for which, one in enumerate(controls) for job in _jobs(one, config, scale)]
 
     def heard(job: int, stage: str, done: int, of: int, loss: float) -> None:
-        if watch is not None and stage == "masks":
-            watch(controls[jobs[job][0]].name, done, loss)
+        if watch is not None:
+            watch(controls[jobs[job][0]].name, stage, done, loss)
 
     found = prune_many(model, [job for _, job in jobs], tokenizer, tokens, means=means, watch=heard)
     pruned = []

@@ -1,14 +1,17 @@
-"""Drawing circuits: one self-contained page for a browser, one still picture for paper or README.
+"""Drawing circuits: one self-contained page for a browser, still pictures for paper or README.
 
-What goes in is plain data in one versioned form (``schema.json``); nothing here runs a model.
+The page is made of plain data in one versioned form (``schema.json``).
 
 1. ``schema``    checks the document and says where it is wrong
 2. ``ordering``  orders and spaces the vertices of a layered graph
 3. ``layout``    circuit -> positions, shared by page and picture
 4. ``page``      document -> one HTML file
 5. ``static``    circuit -> PNG, SVG or PDF (imports matplotlib, so import it by name)
-6. ``notebook``  the page in a cell: :func:`show`; ``widget``: a drawing there that hands the selection back,
+6. ``drawing``   circuit and one prompt -> what leads to the answer, as a picture
+7. ``notebook``  the page in a cell: :func:`show`; ``widget``: a drawing there that hands the selection back,
    :class:`CircuitWidget`, which needs the extra ``notebook``
+
+``style`` and ``pen`` give all still pictures of the project one look.
 """
 
 from __future__ import annotations

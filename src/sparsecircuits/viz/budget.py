@@ -69,8 +69,8 @@ def _snippets(count: int) -> str:
 
 
 _LEVELS = (
-    (250, Budget()),
-    (800, Budget(pairs=3, attention_pairs=1, snippets=2, random=2, heads=32, before=12, after=4, bins=24)),
+    (450, Budget()),
+    (1_000, Budget(pairs=3, attention_pairs=1, snippets=2, random=2, heads=32, before=12, after=4, bins=24)),
     (
         4_000,
         Budget(

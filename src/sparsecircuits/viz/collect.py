@@ -32,6 +32,7 @@ from sparsecircuits.viz.budget import Budget
 from sparsecircuits.viz.curves import sweep_points, training_curves
 from sparsecircuits.viz.entry import circuit_entry, units
 from sparsecircuits.viz.page import write_page
+from sparsecircuits.viz.samples import forwards, record_text
 from sparsecircuits.viz.schema import FORMAT, VERSION, load_schema
 from sparsecircuits.viz.watch import Tally, Watch
 
@@ -122,9 +123,12 @@ def run_document(
             raise CheckpointError(f"{run.folder}: the circuit for {circuit.task} belongs to another model")
     asked = [task_of(circuit, run, tasks) for circuit in circuits]
     name = name or run.name
-    text, missing = training_text(run)
+    tokens, missing = training_text(run)
     budget = Budget.of(sum(map(len, circuits)))
-    tally = Tally(sum(units(circuit, effect_pairs, text) for circuit in circuits), watch)
+    nodes = {node for circuit in circuits for node in circuit.nodes}
+    work = sum(units(circuit, effect_pairs) for circuit in circuits)
+    tally = Tally(work + (0 if tokens is None else forwards(len(nodes))), watch)
+    text = None if tokens is None else record_text(model, nodes, tokens, budget, tally=tally)
     entries = []
     for circuit, task in zip(circuits, asked, strict=True):
         entry = circuit_entry(

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from sparsecircuits.circuit import Circuit, stream_links
@@ -49,7 +48,7 @@ from sparsecircuits.viz.facts import (
 from sparsecircuits.viz.layout import QKV
 from sparsecircuits.viz.measured import metrics, setting
 from sparsecircuits.viz.numbers import brief
-from sparsecircuits.viz.samples import forwards, text_samples
+from sparsecircuits.viz.samples import TextRecord
 from sparsecircuits.viz.watch import Tally
 
 #: Held-out pairs that effects, and figures that pruning did not store, are measured on.
@@ -71,7 +70,7 @@ def circuit_entry(
     samples: int | None = None,
     effect_pairs: int | None = None,
     necessity: Necessity | None = None,
-    text: np.ndarray | None = None,
+    text: TextRecord | None = None,
     budget: Budget | None = None,
     tally: Tally | None = None,
 ) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def circuit_entry(
         effect_pairs: held-out pairs that effects are measured on, one forward over all of them for each
             node; None: 128, or fewer in a circuit of more than 32 nodes; 0: effects are left out.
         necessity: None: what ``circuit.info["necessity"]`` holds, if anything.
-        text: [total] training token ids on which nodes are active here and there; None: this is left out.
+        text: where on pretraining text its nodes are active; None: this is left out.
         budget: how much is shown; None: what suits this circuit alone on a page.
         tally: told of the work, :func:`units` times.
 
@@ -144,7 +143,7 @@ def circuit_entry(
     if circuit.labels:
         entry["labels"] = circuit.labels.to_dict()
     if text is not None:
-        found = text_samples(model, tokenizer, circuit, text, budget, tally=tally)
+        found = text.of(nodes, tokenizer)
         entry["text"] = found.text
         for told, node in zip(entry["nodes"], nodes, strict=True):
             told["text"] = found.nodes[node]
@@ -159,11 +158,11 @@ def pairs_for_effects(circuit: Circuit) -> int:
     return max(16, min(EFFECT_PAIRS, 32 * EFFECT_PAIRS // max(1, len(circuit))))
 
 
-def units(circuit: Circuit, effect_pairs: int | None, text: np.ndarray | None) -> int:
+def units(circuit: Circuit, effect_pairs: int | None = None) -> int:
     """How many units of work :func:`circuit_entry` tells its tally of."""
-    groups = len(ablated_groups(circuit)) if effect_pairs != 0 else 0
-    measured = len(circuit) if effect_pairs != 0 and effects_are_measured(circuit) else 0
-    return groups + measured + (forwards(len(circuit)) if text is not None else 0)
+    if effect_pairs == 0:
+        return 0
+    return len(ablated_groups(circuit)) + (len(circuit) if effects_are_measured(circuit) else 0)
 
 
 def _nodes(

@@ -15,7 +15,8 @@ many nodes stays small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsecircuits.circuit import Circuit
 from sparsecircuits.data.batches import batch
 from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.model import Node, SparseGPT, record
@@ -41,10 +41,10 @@ _TRIES = 8  # draws for each snippet, so that most come from windows of their ow
 
 @dataclass(frozen=True)
 class TextSamples:
-    """What :func:`text_samples` found.
+    """What the document says of one circuit.
 
     Attributes:
-        text: the circuit's ``text`` in the document: vocabulary, windows, what was measured.
+        text: the circuit's ``text``: vocabulary, windows, what was measured.
         nodes: each node's ``text``: bands, random snippets, histogram.
     """
 
@@ -52,28 +52,61 @@ class TextSamples:
     nodes: dict[Node, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class TextRecord:
+    """What :func:`record_text` found, of all circuits of a page together.
+
+    Attributes:
+        windows: [windows, n_ctx] token ids.
+        nodes: as in :class:`TextSamples`, but snippets name these windows.
+    """
+
+    windows: Tensor
+    nodes: Mapping[Node, dict[str, Any]]
+
+    def of(self, nodes: Iterable[Node], tokenizer: TextTokenizer) -> TextSamples:
+        """Of some of the nodes: with the parts of windows that their snippets reach over, renumbered."""
+        found = {node: copy.deepcopy(self.nodes[node]) for node in nodes}
+        snippets = [one for facts in found.values() for one in _snippets_of(facts)]
+        reach: dict[int, tuple[int, int]] = {}
+        for window, start, _, values in snippets:
+            first, last = reach.get(window, (start, start))
+            reach[window] = min(first, start), max(last, start + len(values))
+        number = {window: i for i, window in enumerate(sorted(reach))}
+        for snippet in snippets:
+            first = reach[snippet[0]][0]
+            snippet[:3] = number[snippet[0]], snippet[1] - first, snippet[2] - first
+        parts = [self.windows[window, slice(*reach[window])].tolist() for window in number]
+        vocabulary = sorted({token for part in parts for token in part})
+        place = {token: i for i, token in enumerate(vocabulary)}
+        text = {
+            "measured": self.windows.numel(),
+            "vocabulary": [tokenizer.text(token) for token in vocabulary],
+            "windows": [[place[token] for token in part] for part in parts],
+        }
+        return TextSamples(text, found)
+
+
 def forwards(nodes: int) -> int:
-    """How many units of work :func:`text_samples` tells its tally of, for so many nodes."""
+    """How many units of work :func:`record_text` tells its tally of, for so many nodes."""
     return -(-nodes // _AT_ONCE)
 
 
 @torch.no_grad()
-def text_samples(
+def record_text(
     model: SparseGPT,
-    tokenizer: TextTokenizer,
-    circuit: Circuit,
+    nodes: Iterable[Node],
     tokens: np.ndarray,
     budget: Budget,
     *,
     seed: int = 0,
     tally: Tally | None = None,
-) -> TextSamples:
-    """Rank and draw, for every node of ``circuit``.
+) -> TextRecord:
+    """Rank and draw, for every node.
 
     Args:
         model: the full model is run; nothing is frozen.
-        tokenizer: the model's.
-        circuit: whose nodes are asked for.
+        nodes: of one circuit, or of all of a page.
         tokens: [total] training token ids, more than the model's context.
         budget: how many tokens (whole windows) and snippets.
         seed: chooses windows and draws.
@@ -83,17 +116,17 @@ def text_samples(
     windows = batch(tokens, seed=seed, step=0, rows=-(-budget.text_tokens // n_ctx), n_ctx=n_ctx)[:, :-1]
     generator = torch.Generator().manual_seed(seed)
     shuffle = torch.randperm(windows.numel(), generator=generator)
-    nodes = sorted(circuit.nodes)
+    asked = sorted(set(nodes))
     found: dict[Node, dict[str, Any]] = {}
-    for first in range(0, len(nodes), _AT_ONCE):
-        some = nodes[first : first + _AT_ONCE]
+    for first in range(0, len(asked), _AT_ONCE):
+        some = asked[first : first + _AT_ONCE]
         values = _activations(model, some, windows)
         places = _places(values, shuffle, budget, generator)
         for row, node in enumerate(some):
             found[node] = _of_node(values[row], places, row, budget, n_ctx)
         if tally is not None:
             tally.step("activations on pretraining text")
-    return TextSamples(*_with_windows(tokenizer, windows, found))
+    return TextRecord(windows, found)
 
 
 def _activations(model: SparseGPT, nodes: Sequence[Node], windows: Tensor) -> Tensor:
@@ -193,30 +226,6 @@ def _histogram(live: Tensor, bins: int) -> dict[str, Any] | None:
         return {"low": brief(low), "high": brief(high), "counts": [len(live)]}
     counts = torch.histc(live, bins=bins, min=low, max=high)
     return {"low": brief(low), "high": brief(high), "counts": [int(n) for n in counts]}
-
-
-def _with_windows(
-    tokenizer: TextTokenizer, windows: Tensor, found: dict[Node, dict[str, Any]]
-) -> tuple[dict[str, Any], dict[Node, dict[str, Any]]]:
-    """The text that snippets are of: of each window the part that they reach over, renumbered to that."""
-    snippets = [one for facts in found.values() for one in _snippets_of(facts)]
-    reach: dict[int, tuple[int, int]] = {}
-    for window, start, _, values in snippets:
-        first, last = reach.get(window, (start, start))
-        reach[window] = min(first, start), max(last, start + len(values))
-    number = {window: i for i, window in enumerate(sorted(reach))}
-    for snippet in snippets:
-        first = reach[snippet[0]][0]
-        snippet[:3] = number[snippet[0]], snippet[1] - first, snippet[2] - first
-    parts = [windows[window, slice(*reach[window])].tolist() for window in number]
-    vocabulary = sorted({token for part in parts for token in part})
-    place = {token: i for i, token in enumerate(vocabulary)}
-    text = {
-        "measured": windows.numel(),
-        "vocabulary": [tokenizer.text(token) for token in vocabulary],
-        "windows": [[place[token] for token in part] for part in parts],
-    }
-    return text, found
 
 
 def _snippets_of(facts: dict[str, Any]) -> list[list[Any]]:

@@ -10,23 +10,22 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from sparsecircuits.viz.style import BLUE, GREEN, INK, LINE, ORANGE, SOFT, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from sparsecircuits.validate.binarise import Binarised
     from sparsecircuits.validate.distribution import Change, Distribution, NodeUse
 
-_PAPER, _INK, _SOFT, _LINE = "#ffffff", "#1c1d20", "#5d6068", "#d9d7d1"
-_BLUE, _ORANGE, _GREEN = "#1565ad", "#c2540a", "#2a8a57"
 #: Nodes in a picture.
 MOST_ROWS = 40
 #: The three things done to a node: field, name, colour, marker, and how far above its row it is drawn.
 _MARKS = (
-    ("frozen", "at its pretraining mean", _BLUE, "o", 0.22),
-    ("constant", "at its mean on the task", _ORANGE, "D", 0.0),
-    ("stepped", "a step", _GREEN, "s", -0.22),
+    ("frozen", "at its pretraining mean", BLUE, "o", 0.22),
+    ("constant", "at its mean on the task", ORANGE, "D", 0.0),
+    ("stepped", "a step", GREEN, "s", -0.22),
 )
 
 
@@ -44,36 +43,36 @@ def binarise_chart(result: Binarised, title: str = "") -> Figure:
     rows = range(len(shown))
     changes = [one.change for one in shown]
     taken = set(result.taken)
-    colours = [_BLUE if one.node in taken else _ORANGE for one in shown]
+    colours = [BLUE if one.node in taken else ORANGE for one in shown]
     spread = [
         [max(0.0, one.change - one.interval.low) for one in shown],
         [max(0.0, one.interval.high - one.change) for one in shown],
     ]
     alone.barh(rows, changes, color=colours, height=0.66, zorder=2)
-    alone.errorbar(changes, rows, xerr=spread, fmt="none", ecolor=_INK, elinewidth=0.9, zorder=3)
+    alone.errorbar(changes, rows, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.9, zorder=3)
     _rows(alone, [str(one.node) for one in shown])
     _below(alone, "change of the loss, one node a step (nats)", len(effects) - len(shown) + result.left_out)
-    for colour, name in ((_BLUE, "a step together with the others"), (_ORANGE, "stays live then")):
+    for colour, name in ((BLUE, "a step together with the others"), (ORANGE, "stays live then")):
         if colour in colours:
             alone.barh([0], [0], color=colour, label=name)
     _legend(alone, 2)
 
-    together.plot(*zip(*result.curve, strict=True), color=_BLUE, marker="o", lw=1.8, ms=5, zorder=3)
+    together.plot(*zip(*result.curve, strict=True), color=BLUE, marker="o", lw=1.8, ms=5, zorder=3)
     lines = (
         (result.plain, "as it is", "-"),
         (result.limit, "limit", "--"),
         (result.refitted, "steps refitted", ":"),
     )
     for height, name, style in lines:
-        together.axhline(height, color=_SOFT, lw=1, ls=style, zorder=1, label=f"{name}: {height:.3g}")
+        together.axhline(height, color=SOFT, lw=1, ls=style, zorder=1, label=f"{name}: {height:.3g}")
     together.set_ylim(0, 1.12 * max(result.limit, *(loss for _, loss in result.curve)))
     together.set_xlim(-0.03, 1.03)
     within = f"{len(result.taken)} of {len(result.effects)} nodes stay within the limit together"
     accuracy = f"right answers: {result.plain_accuracy:.1%} as it is, {result.accuracy:.1%} all in steps"
-    together.set_xlabel(f"progress from activations to steps\n{within}\n{accuracy}", color=_INK)
-    together.set_ylabel("task loss, all nodes (nats)", color=_INK)
+    together.set_xlabel(f"progress from activations to steps\n{within}\n{accuracy}", color=INK)
+    together.set_ylabel("task loss, all nodes (nats)", color=INK)
     _legend(together, 3)
-    _plain(together, "y")
+    plain_axes(together, "y")
     return figure
 
 
@@ -103,7 +102,7 @@ def distribution_chart(result: Distribution, title: str = "") -> Figure:
             xerr=[_error(change) for _, change in points],
             color=colour, marker=marker, ms=4.5, ls="none", elinewidth=0.9, label=name, zorder=3,
         )  # fmt: skip
-    cost.axvline(0, color=_SOFT, lw=0.8, zorder=1)
+    cost.axvline(0, color=SOFT, lw=0.8, zorder=1)
     _symlog(cost, values)
     _rows(cost, [str(use.node) for use in shown])
     whole = f"without the whole circuit {result.removed.mean:+.3g}"
@@ -114,21 +113,21 @@ def distribution_chart(result: Distribution, title: str = "") -> Figure:
     _legend(cost, 3)
 
     edges.barh(
-        rows, [use.all_edges for use in shown], color=_LINE, height=0.66, zorder=2, label="in the model"
+        rows, [use.all_edges for use in shown], color=LINE, height=0.66, zorder=2, label="in the model"
     )
     edges.barh(
-        rows, [use.used_edges for use in shown], color=_BLUE, height=0.66, zorder=3, label="in the circuit"
+        rows, [use.used_edges for use in shown], color=BLUE, height=0.66, zorder=3, label="in the circuit"
     )
     for row, use in enumerate(shown):
         edges.annotate(
             f"{use.used_edges} / {use.all_edges}",
-            (use.all_edges, row), (4, 0), textcoords="offset points", va="center", size=7.5, color=_SOFT,
+            (use.all_edges, row), (4, 0), textcoords="offset points", va="center", size=7.5, color=SOFT,
         )  # fmt: skip
     edges.set_xlim(0, 1.22 * max([1, *(use.all_edges for use in shown)]))
     edges.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    edges.set_xlabel(f"edges; {result.edges} of {result.component_edges} in all", color=_INK)
+    edges.set_xlabel(f"edges; {result.edges} of {result.component_edges} in all", color=INK)
     _legend(edges, 2)
-    _plain(edges, "x")
+    plain_axes(edges, "x")
     edges.tick_params(axis="y", length=0, labelleft=False)
     return figure
 
@@ -142,30 +141,26 @@ def _error(change: Change) -> float:
 
 
 def _figure(rows: int, title: str) -> Figure:
-    figure = Figure(figsize=(10.5, 1.9 + 0.21 * max(8, rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, size=11, parse_math=False)
-    return figure
+    return new_figure(10.5, 1.9 + 0.21 * max(8, rows), title)
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
     """One row a node, the first on top."""
     axes.set_yticks(range(len(names)), names, size=7.5)
     axes.set_ylim(max(1, len(names)) - 0.4, -0.6)
-    _plain(axes, "x")
+    plain_axes(axes, "x")
     axes.tick_params(axis="y", length=0)
 
 
 def _legend(axes: Any, columns: int) -> None:
     """Above the axes, where nothing is drawn."""
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": columns}
-    axes.legend(fontsize=8, frameon=False, labelcolor=_INK, **place)
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, **place)
 
 
 def _below(axes: Any, label: str, left_out: int) -> None:
     more = f"\n({left_out} more nodes are not shown)" if left_out else ""
-    axes.set_xlabel(label + more, color=_INK)
+    axes.set_xlabel(label + more, color=INK)
 
 
 def _symlog(axes: Any, values: Sequence[float]) -> None:
@@ -178,13 +173,3 @@ def _symlog(axes: Any, values: Sequence[float]) -> None:
     negative = [-tick for tick in ticks if min(values, default=0.0) < -tick / 3]
     axes.xaxis.set_major_locator(FixedLocator([*sorted(negative), 0, *ticks]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.2g}" if value else "0"))
-
-
-def _plain(axes: Any, grid: str) -> None:
-    axes.grid(axis=grid, color=_LINE, lw=0.6, zorder=0)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_SOFT)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color(_LINE)

@@ -1,7 +1,7 @@
 // What the circuit's heads attend to on the task's prompts, in the circuit and in the whole model: a square for
 // each query (row) and key (column), its area the share. One head and one pair at a time.
 
-const CELL = 13, LABELS = 96, HEADERS = 74;
+const CELLS = { largest: 13, smallest: 8, room: 480 }, TOKEN_ROOM = 96, HEAD_ROOM = 74;
 const attended = { head: 0, pair: 0 };
 
 function renderAttention(circuit) {
@@ -74,18 +74,20 @@ class AttentionGrid {
   constructor(sample, rows, head, name, tell) {
     this.rows = rows;
     this.at = [rows.length - 1, rows.at(-1).indexOf(Math.max(...rows.at(-1)))];
-    const keys = rows.length + (head.sink ? 1 : 0), width = LABELS + keys * CELL + 8, height = HEADERS + rows.length * CELL + 4;
+    const keys = rows.length + (head.sink ? 1 : 0);
+    const cell = this.cell = Math.max(CELLS.smallest, Math.min(CELLS.largest, Math.floor(CELLS.room / keys)));
+    const width = TOKEN_ROOM + keys * cell + 36, height = HEAD_ROOM + rows.length * cell + 4;
     const differs = new Set(sample.differs);
-    const label = (i, place) => svg("text", { class: differs.has(i) ? "differs" : null, ...place }, shortToken(sample.tokens[i]));
-    const middle = (i) => (i + 0.5) * CELL;
+    const label = (i, place) => svg("text", { class: differs.has(i) ? "differs" : null, "font-size": Math.min(10, cell + 1), ...place }, shortToken(sample.tokens[i]));
+    const middle = (i) => (i + 0.5) * cell;
     this.element = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "attention-grid", role: "img", tabindex: "0", "aria-label": `Attention of layer ${head.layer}, head ${head.head}, ${name}. Arrow keys read single shares.` });
-    this.element.append(svg("g", { class: "stairs" }, rows.map((row, query) => svg("rect", { x: LABELS, y: HEADERS + query * CELL, width: row.length * CELL, height: CELL }))));
+    this.element.append(svg("g", { class: "stairs" }, rows.map((row, query) => svg("rect", { x: TOKEN_ROOM, y: HEAD_ROOM + query * cell, width: row.length * cell, height: cell }))));
     this.element.append(svg("g", { class: "tokens" }, rows.map((_, i) => [
-      label(i, { x: LABELS - 6, y: HEADERS + middle(i) + 3.5, "text-anchor": "end" }),
-      label(i, { transform: `translate(${LABELS + middle(i + (head.sink ? 1 : 0)) + 3} ${HEADERS - 5}) rotate(-62)` })]),
-    head.sink ? svg("text", { class: "sink", transform: `translate(${LABELS + middle(0) + 3} ${HEADERS - 5}) rotate(-62)` }, "sink") : null));
+      label(i, { x: TOKEN_ROOM - 6, y: HEAD_ROOM + middle(i) + 3.5, "text-anchor": "end" }),
+      label(i, { transform: `translate(${TOKEN_ROOM + middle(i + (head.sink ? 1 : 0)) + 3} ${HEAD_ROOM - 5}) rotate(-62)` })]),
+    head.sink ? svg("text", { class: "sink", transform: `translate(${TOKEN_ROOM + middle(0) + 3} ${HEAD_ROOM - 5}) rotate(-62)` }, "sink") : null));
     this.element.append(svg("g", { class: "shares" }, rows.map((row, query) => row.map((share, key) => this.square(query, key, share)))));
-    this.cursor = svg("rect", { class: "cell", width: CELL, height: CELL, visibility: "hidden" });
+    this.cursor = svg("rect", { class: "cell", width: cell, height: cell, visibility: "hidden" });
     this.element.append(this.cursor);
     this.listen(tell);
   }
@@ -93,8 +95,8 @@ class AttentionGrid {
   // Below half a per cent nothing is drawn; the readout still says it.
   square(query, key, share) {
     if (share < 5) return null;
-    const side = CELL * Math.sqrt(share / 1000), rest = (CELL - side) / 2;
-    return svg("rect", { x: (LABELS + key * CELL + rest).toFixed(1), y: (HEADERS + query * CELL + rest).toFixed(1), width: side.toFixed(1), height: side.toFixed(1) });
+    const side = this.cell * Math.sqrt(share / 1000), rest = (this.cell - side) / 2;
+    return svg("rect", { x: (TOKEN_ROOM + key * this.cell + rest).toFixed(1), y: (HEAD_ROOM + query * this.cell + rest).toFixed(1), width: side.toFixed(1), height: side.toFixed(1) });
   }
 
   listen(tell) {
@@ -112,13 +114,13 @@ class AttentionGrid {
 
   follow(event, tell) {
     const box = this.element.getBoundingClientRect(), scale = this.element.viewBox.baseVal.width / Math.max(1, box.width);
-    const key = Math.floor(((event.clientX - box.left) * scale - LABELS) / CELL), query = Math.floor(((event.clientY - box.top) * scale - HEADERS) / CELL);
+    const key = Math.floor(((event.clientX - box.left) * scale - TOKEN_ROOM) / this.cell), query = Math.floor(((event.clientY - box.top) * scale - HEAD_ROOM) / this.cell);
     if (query >= 0 && query < this.rows.length && key >= 0 && key < this.rows[query].length) tell(query, key);
   }
 
   point(query, key) {
     this.at = [query, key];
-    fill(this.cursor, { x: LABELS + key * CELL, y: HEADERS + query * CELL, visibility: "visible" }, []);
+    fill(this.cursor, { x: TOKEN_ROOM + key * this.cell, y: HEAD_ROOM + query * this.cell, visibility: "visible" }, []);
   }
 }
 

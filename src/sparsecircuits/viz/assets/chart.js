@@ -21,7 +21,7 @@ function factorsBetween(low, high) {
     found.push(...[1, 2, 5].map((m) => Number((m * power).toPrecision(12))).filter((at) => at >= low * 0.999 && at <= high * 1.001));
   }
   const tens = found.filter((at) => Math.abs(Math.log10(at) - Math.round(Math.log10(at))) < 1e-9);
-  return tens.length >= 3 ? tens : found.length ? found : [low, high];
+  return tens.length >= 3 ? tens : found.length >= 2 ? found : [low, high];
 }
 
 // A function from values to pixels, with its ticks.

@@ -73,9 +73,13 @@ function renderControls({ plan }) {
       el("select", { id: "reach", onchange: (event) => changeFilter({ reach: event.target.value }) },
         Object.entries(REACHES).map(([value, name]) => el("option", { value }, name))),
       el("span", { id: "reach-hint", class: "faint", hidden: true }, "of a node: choose one")),
-    el("button", { id: "reset", type: "button", class: "quiet", onclick: () => changeFilter(noFilter()) }, "Reset"),
-    el("div", { class: "control tools" }, zoomButtons(), exportButton(),
-      el("button", { type: "button", class: "quiet", "aria-label": "Keys", title: "Keys", onclick: showHelp }, "?")));
+    el("button", { id: "reset", type: "button", class: "quiet", onclick: () => changeFilter(noFilter()) }, "Reset"));
+}
+
+// Beside the controls of one circuit, what all have: search, zoom, saving, keys.
+function renderTools() {
+  show("tools", new Search().element, zoomButtons(), exportButton(),
+    el("button", { type: "button", class: "quiet", "aria-label": "Keys", title: "Keys ( ? )", onclick: showHelp }, "?"));
 }
 
 function renderLegend(circuit) {

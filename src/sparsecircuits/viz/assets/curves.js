@@ -22,8 +22,8 @@ function pruningCharts(pruning, metrics) {
   return [
     lineChart({ title: "Pruning: nodes that the masks keep", x, y: { label: "nodes", format: wholeNumber, log: true }, series: [{ name: "nodes", points: by(pruning.nodes).filter(([, n]) => n > 0) }],
       note: `Then nodes were tried one by one; the circuit has ${count(metrics.nodes)}.` }),
-    lineChart({ title: "Pruning: task loss while masks learn", x, y: { label: "task loss, nats", format: numberOf(3), zero: true }, series: [{ name: "loss", points: by(pruning.loss) }],
-      note: `Of one batch at a time, under the whole model’s scale. Target ${metrics.target}.` }),
+    lineChart({ title: "Pruning: task loss while masks learn", x, y: { label: "task loss, nats", format: numberOf(3), zero: true }, series: [{ name: "loss", points: by(pruning.loss) }, { name: "target", points: [pruning.step[0], pruning.step.at(-1)].map((step) => [step, metrics.target]) }],
+      note: "Of one batch at a time, under the whole model’s scale." }),
   ];
 }
 

@@ -10,34 +10,40 @@ function rulesFor(picture) {
     for (const rule of sheet.cssRules) {
       if (!(rule instanceof CSSStyleRule) || /:(root|hover|focus)/.test(rule.selectorText)) continue;
       const inside = rule.selectorText.split(",").some((one) => picture.matches(one) || picture.querySelector(one));
-      if (!inside || !/svg|text|path|rect|\.(?!tok)/.test(rule.selectorText)) continue;
+      if (!inside || /^(\.graph svg|\.links)/.test(rule.selectorText)) continue;
       kept.push(rule.cssText.replace(/var\((--[\w-]+)\)/g, (_, name) => values.getPropertyValue(name).trim()));
     }
   }
   return kept.join("\n");
 }
 
-// The picture as text. A large circuit is drawn for this as SVG, without what the filter hides.
+// A large circuit, which is on a canvas, as SVG: what the filter shows, and the chosen node.
+function drawnAnew(plan) {
+  const drawing = new Graph(plan, () => {}, true);
+  drawing.apply();
+  drawing.select(state.node);
+  drawing.element.classList.add("off-screen");
+  return drawing.element;
+}
+
+// The picture as text.
 function drawingText() {
   const { graph, circuit } = state, { plan } = graph, { width, height } = plan.layout;
-  const drawn = graph instanceof Graph ? graph.element : new Graph(plan, () => {}).element;
-  const picture = drawn.cloneNode(true);
-  if (drawn !== graph.element) picture.classList.add("off-screen");
-  byId("graph").append(picture); // rules match only what is in the page
-  try {
-    const rules = rulesFor(picture);
-    for (const element of picture.querySelectorAll(".hid, .touch, .backing")) element.remove();
-    picture.querySelector(".row-labels").removeAttribute("transform");
-    picture.removeAttribute("style");
-    picture.classList.remove("off-screen");
-    for (const element of picture.querySelectorAll("[tabindex]")) for (const name of ["tabindex", "role", "aria-pressed", "aria-label"]) element.removeAttribute(name);
-    fill(picture, { xmlns: SVG_NS, width, height, role: "img", "aria-label": `Circuit of ${circuit.task}` }, []);
-    const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
-    picture.prepend(svg("style", {}, rules), svg("rect", { width, height, fill: paper }));
-    return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}\n`;
-  } finally {
-    picture.remove();
+  const picture = graph instanceof Graph ? graph.element.cloneNode(true) : drawnAnew(plan);
+  byId("graph").append(picture); // where the page's rules mean what they mean
+  const rules = rulesFor(picture);
+  picture.remove();
+  for (const element of picture.querySelectorAll(".hid, .touch, .backing")) element.remove();
+  picture.querySelector(".row-labels").removeAttribute("transform");
+  picture.removeAttribute("style");
+  picture.classList.remove("off-screen");
+  for (const element of picture.querySelectorAll("[tabindex]")) {
+    for (const name of ["tabindex", "role", "aria-pressed", "aria-label"]) element.removeAttribute(name);
   }
+  fill(picture, { xmlns: SVG_NS, width, height, role: "img", "aria-label": `Circuit of ${circuit.task}` }, []);
+  const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
+  picture.prepend(svg("style", {}, rules), svg("rect", { width, height, fill: paper }));
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}\n`;
 }
 
 function saveDrawing() {

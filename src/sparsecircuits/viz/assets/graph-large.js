@@ -3,6 +3,8 @@
 // the frame's corner. One focusable stage takes the keys, and what is chosen is said aloud.
 
 const MAX_RATIO = 2; // pixels of the canvas for one of the screen
+const SMALL = 0.3; // a zoom at which dots can still be told apart
+const LABELS = { here: 165, least: 130 }; // room for the row labels: in the drawing, and on the screen
 
 class LargeGraph {
   constructor(plan, onSelect) {
@@ -14,7 +16,7 @@ class LargeGraph {
     this.hovered = null;
     this.wanted = null; // the zoom asked for; null: fit
     this.sheets = new EdgeSheets(plan);
-    this.paper = { under: document.createElement("canvas"), over: document.createElement("canvas") };
+    this.paper = Object.fromEntries(["ground", "links", "dots"].map((name) => [name, document.createElement("canvas")]));
     this.cells = this.findCells();
     this.canvas = el("canvas", { "aria-hidden": "true" });
     this.said = el("p", { class: "sr-only", "aria-live": "polite" });
@@ -44,7 +46,7 @@ class LargeGraph {
 
   nodeAt(event) {
     const box = this.canvas.getBoundingClientRect(), { plan } = this;
-    const x = (event.clientX - box.left + this.frame.scrollLeft) / this.zoom;
+    const x = (event.clientX - box.left + this.frame.scrollLeft - this.gutter) / this.zoom;
     const y = (event.clientY - box.top + this.frame.scrollTop) / this.zoom;
     const reach = Math.max(9, 7 / this.zoom);
     let best = null, least = reach * reach;
@@ -69,13 +71,24 @@ class LargeGraph {
 
   get frame() { return this.element.parentElement; }
 
+  // Row labels do not shrink with the drawing, so the smaller it is, the more room they need beside it.
+  get gutter() { return Math.max(0, LABELS.least - LABELS.here * this.zoom); }
+
+  fit() {
+    const { clientWidth } = this.frame, { width } = this.layout;
+    return Math.min(clientWidth / width, (clientWidth - LABELS.least) / (width - LABELS.here));
+  }
+
+  // The zoom at which all of its width is in sight; null: the one that it begins with.
+  get whole() { return this.fit() < SMALL ? Math.max(ZOOMS.least, this.fit()) : null; }
+
   // Pixels of the screen for one of the drawing; null: as wide as the frame, within reason.
   setZoom(wanted) {
     this.wanted = wanted;
     if (!this.frame) return;
     const { width, height } = this.layout, { frame, canvas } = this;
-    this.zoom = wanted ?? Math.min(1, Math.max(0.3, frame.clientWidth / width));
-    this.element.style.width = `${Math.floor(width * this.zoom)}px`;
+    this.zoom = wanted ?? Math.min(1, Math.max(SMALL, this.fit()));
+    this.element.style.width = `${Math.floor(width * this.zoom + this.gutter)}px`;
     this.element.style.height = `${Math.ceil(height * this.zoom)}px`;
     canvas.style.width = `${frame.clientWidth}px`;
     canvas.style.height = `${Math.min(frame.clientHeight, Math.ceil(height * this.zoom))}px`;
@@ -96,7 +109,7 @@ class LargeGraph {
     const { frame, canvas, zoom } = this;
     const ratio = Math.min(MAX_RATIO, devicePixelRatio || 1), scale = zoom * ratio;
     const width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
-    const left = frame.scrollLeft / zoom, top = frame.scrollTop / zoom;
+    const left = (frame.scrollLeft - this.gutter) / zoom, top = frame.scrollTop / zoom;
     const style = getComputedStyle(root.host ?? document.documentElement);
     const colours = Object.fromEntries(["paper", "band", "ink", "soft", "faint", "pos", "neg", "pill-line", "shade", "card", "line", "sans", "mono"]
       .map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
@@ -109,14 +122,15 @@ class LargeGraph {
 
   // Draw everything anew, the edges slice by slice.
   redraw() {
-    if (!this.frame) return;
-    this.view = this.look();
-    for (const canvas of [this.canvas, this.paper.under, this.paper.over]) {
+    this.view = this.frame ? this.look() : null;
+    if (!this.view?.pixelWidth || !this.view.pixelHeight) { this.view = null; return; } // not on screen
+    for (const canvas of [this.canvas, ...Object.values(this.paper)]) {
       canvas.width = this.view.pixelWidth;
       canvas.height = this.view.pixelHeight;
     }
-    drawGround(this.paper.under.getContext("2d"), this.plan, this.view);
-    drawDots(this.paper.over.getContext("2d"), this.plan, this.view);
+    drawGround(this.paper.ground.getContext("2d"), this.plan, this.view);
+    drawLinks(this.paper.links.getContext("2d"), this.plan, this.view);
+    drawDots(this.paper.dots.getContext("2d"), this.plan, this.view);
     this.sheets.invalidate(this.view);
     this.sheets.advance();
     this.request();
@@ -127,27 +141,36 @@ class LargeGraph {
     this.frameAsked ??= requestAnimationFrame(() => {
       this.frameAsked = null;
       this.paint();
-      if (this.sheets.advance()) this.request();
+      const more = this.view !== null && this.sheets.advance();
+      this.element.setAttribute("aria-busy", String(more));
+      if (more) this.request();
     });
   }
 
   paint() {
-    if (!this.view || !this.frame) return;
+    if (!this.view) return;
     const pen = this.canvas.getContext("2d"), { pixelWidth, pixelHeight } = this.view;
-    const focus = this.hovered ?? this.selected;
+    const focus = this.hovered ?? this.selected, dim = this.plan.dims(focus);
     const lay = (canvas) => { pen.setTransform(1, 0, 0, 1, 0, 0); pen.drawImage(canvas, 0, 0); };
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, pixelWidth, pixelHeight);
-    lay(this.paper.under);
-    pen.globalAlpha = this.view.alpha = focus === null ? 1 : 0.15;
+    lay(this.paper.ground);
+    pen.globalAlpha = this.view.alpha = dim ? 0.15 : 1;
+    lay(this.paper.links);
     this.sheets.paint(pen);
-    pen.globalAlpha = this.view.alpha = 1;
-    pen.globalAlpha = focus === null ? 1 : 0.4;
-    lay(this.paper.over);
+    this.view.alpha = 1;
+    pen.globalAlpha = dim ? 0.4 : 1;
+    lay(this.paper.dots);
     pen.globalAlpha = 1;
     if (focus !== null) this.paintFocus(pen, focus);
-    drawRowLabels(pen, this.plan, this.view, this.frame.clientWidth);
-    this.painted = performance.now();
+    drawRowLabels(pen, this.plan, this.view, this.frame);
+  }
+
+  // All at once, for paper.
+  finish() {
+    this.redraw();
+    while (this.view && this.sheets.advance());
+    this.paint();
   }
 
   paintFocus(pen, node) {
@@ -155,6 +178,7 @@ class LargeGraph {
     const edges = [...plan.into[node], ...plan.outOf[node]].filter((i) => plan.visible(i));
     this.sheets.strokeOnly(pen, edges);
     drawStreams(pen, plan, view, (link) => link.source === node || link.target === node);
+    drawTokenLinks(pen, plan, view, (link) => link[1] === node);
     const ends = new Set([...edges.flatMap((i) => [plan.edges[i].source, plan.edges[i].target]), ...plan.free[node]]);
     ends.delete(node);
     drawFocusDots(pen, plan, view, node, [...ends].filter((i) => plan.shownNodes[i]));
@@ -167,6 +191,12 @@ class LargeGraph {
   }
 
   relabel() { this.redraw(); }
+
+  // Where a node is, in pixels of the screen from the frame's corner.
+  placeOf(node) {
+    const [x, y] = this.plan.places[node];
+    return [x * this.zoom + this.gutter - this.frame.scrollLeft, y * this.zoom - this.frame.scrollTop];
+  }
 
   select(name, focus = false) {
     const node = this.plan.number.get(name) ?? null;
@@ -183,9 +213,9 @@ class LargeGraph {
 
   bringIntoView(node) {
     if (!this.frame) return;
-    const { frame, zoom } = this, [x, y] = this.plan.places[node].map((value) => value * zoom);
-    if (x < frame.scrollLeft + 170 || x > frame.scrollLeft + frame.clientWidth - 30) frame.scrollLeft = x - frame.clientWidth / 2;
-    if (y < frame.scrollTop + 40 || y > frame.scrollTop + frame.clientHeight - 40) frame.scrollTop = y - frame.clientHeight / 2;
+    const { frame } = this, [x, y] = this.placeOf(node);
+    if (x < LABELS.least || x > frame.clientWidth - 30) frame.scrollLeft += x - frame.clientWidth / 2;
+    if (y < 40 || y > frame.clientHeight - 40) frame.scrollTop += y - frame.clientHeight / 2;
   }
 
   onKey(event) {

@@ -22,8 +22,10 @@ function curve(points) {
 const signClass = (weight) => (weight < 0 ? "neg" : "pos");
 
 class Graph {
-  constructor(plan, onSelect) {
+  // onlyShown: leave out edges that the filter hides now, for a large drawing that will not change.
+  constructor(plan, onSelect, onlyShown = false) {
     this.plan = plan;
+    this.onlyShown = onlyShown;
     this.circuit = plan.circuit;
     this.layout = plan.layout;
     this.onSelect = onSelect;
@@ -104,11 +106,16 @@ class Graph {
     const chips = layout.chips.map((chip) => this.drawChip(chip));
     for (const [at, node, weight, points] of layout.token_links) {
       const chip = layout.chips[at];
+      if (this.onlyShown && points.at(-1)[1] - points[0][1] >= SHORT) continue; // as on the canvas
       const path = svg("path", { class: `token-link ${signClass(weight)}`, d: curve(points), "stroke-width": (0.6 + 1.8 * Math.abs(weight) / strongest[chip.side]).toFixed(2) },
         svg("title", {}, `${chip.side === "in" ? `${chip.label} writes` : `moves ${chip.label} by`} ${signed(weight)}`));
       group.append(this.remember(path, [node], () => plan.shownNodes[node]));
       this.lights[node].add(chips[at]);
     }
+    chips.forEach((chip, at) => {
+      const nodes = layout.token_links.filter((link) => link[0] === at).map((link) => link[1]);
+      this.shownIf.push([chip, () => nodes.some((node) => plan.shownNodes[node])]);
+    });
     for (const lane of layout.lanes) {
       const node = plan.number.get(lane.node);
       group.append(this.remember(svg("path", { class: "lane", d: curve(lane.points) }), [node], () => plan.shownNodes[node]));
@@ -135,6 +142,7 @@ class Graph {
     const lines = svg("g", { class: "edges" }), numbers = svg("g", { class: "numbers" });
     const { plan, layout: { compact, numbers: places } } = this;
     for (let i = plan.edges.length - 1; i >= 0; i--) {
+      if (this.onlyShown && !plan.visible(i)) continue;
       const { source, target, weight, size, given } = plan.edges[i], share = size / plan.widest;
       const path = svg("path", {
         class: `edge ${signClass(weight)}`, d: curve([plan.bottom(source), plan.top(target)]),
@@ -181,7 +189,7 @@ class Graph {
       const item = this.items[i], text = pillText(this.circuit, node);
       item.setAttribute("aria-label", nodeTitle(this.circuit, node).replaceAll("\n", ", "));
       item.querySelector("title").textContent = nodeTitle(this.circuit, node);
-      item.querySelector(".name").textContent = this.layout.compact ? cut(text, 130) : cut(text, this.plan.places[i][2] - 8);
+      item.querySelector(".name").textContent = this.layout.compact ? cut(text, 130) : cut(text, this.plan.places[i][2] - 14, 7.4);
       item.classList.toggle("named", Boolean(this.circuit.labels?.nodes?.[node.name]?.name));
     });
   }
@@ -195,6 +203,7 @@ class Graph {
   // The plan's filter has changed.
   apply() {
     for (const [element, shown] of this.shownIf) element.classList.toggle("hid", !shown());
+    this.groups.replaceChildren(...groupOutlines(this.plan));
     this.light(this.selected);
   }
 
@@ -202,7 +211,7 @@ class Graph {
   light(node) {
     for (const element of this.lit) element.classList.remove("on", "chosen");
     this.lit = [];
-    this.element.classList.toggle("focused", node !== null);
+    this.element.classList.toggle("focused", this.plan.dims(node));
     if (node === null) return;
     const { plan } = this, ends = [
       ...plan.into[node].filter((e) => plan.visible(e)).map((e) => plan.edges[e].source),
@@ -235,12 +244,28 @@ class Graph {
     if (x < frame.scrollLeft + 170 || x > frame.scrollLeft + frame.clientWidth - 30) frame.scrollLeft = x - frame.clientWidth / 2;
   }
 
+  // Where a node is, in pixels of the screen from the frame's corner.
+  placeOf(node) {
+    const box = this.element.getBoundingClientRect(), frame = this.element.parentElement.getBoundingClientRect();
+    const [x, y] = this.plan.places[node];
+    return [x * this.zoom + box.left - frame.left, y * this.zoom + box.top - frame.top];
+  }
+
   get zoom() { return this.element.clientWidth / this.layout.width; }
 
-  // Pixels of the screen for one of the drawing; null: as wide as the frame, within reason.
+  // Zooms between which the drawing is as wide as its frame: no smaller than is easy to read.
+  get easy() { return this.layout.compact ? [0.75, 1] : [0.8, 1.2]; }
+
+  // The zoom at which all of it is in sight; null: the one that it begins with.
+  get whole() {
+    const fit = this.element.parentElement.clientWidth / this.layout.width;
+    return fit < this.easy[0] ? fit : null;
+  }
+
+  // Pixels of the screen for one of the drawing; null: as wide as the frame, within what is easy.
   setZoom(zoom) {
-    const { width, compact } = this.layout, pixels = (share) => `${Math.round(width * share)}px`;
-    const [least, most] = zoom === null ? (compact ? [0.75, 1] : [0.8, 1.2]) : [zoom, zoom];
+    const pixels = (share) => `${Math.floor(this.layout.width * share)}px`;
+    const [least, most] = zoom === null ? this.easy : [zoom, zoom];
     this.element.style.minWidth = pixels(least);
     this.element.style.maxWidth = pixels(most);
   }

@@ -74,7 +74,7 @@ class EdgeSheets {
 
   finish(pen, rank, sign, thick) {
     const share = this.plan.edges[rank].size / this.plan.widest;
-    const dense = Math.min(1, Math.sqrt(4000 / this.plan.edges.length)); // thousands of lines: fainter
+    const dense = Math.max(0.4, Math.min(1, Math.sqrt(4000 / this.plan.edges.length))); // thousands of lines: fainter
     pen.strokeStyle = sign < 0 ? this.view.colours.neg : this.view.colours.pos;
     pen.lineWidth = thick ? 0.6 + 1.9 * share : Math.min(1 / this.view.scale, 0.6);
     pen.globalAlpha = this.view.alpha * (0.18 * dense + 0.62 * share);

@@ -2,6 +2,7 @@
 // function takes a pen (a canvas' context), the plan and the view (which part, which colours).
 
 const NAMED_AT = 2.2; // zoom from which every dot has its name
+const SHORT = 250; // pixels from a token to a node
 
 // Whether something of this height and width around a point is in the window.
 function inWindow({ window: w }, x, y, wide = 20, tall = 20) {
@@ -19,7 +20,8 @@ function drawGround(pen, plan, view) {
   view.place(pen);
   pen.fillStyle = colours.band;
   for (const [top, bottom] of plan.bands()) {
-    roundRect(pen, 8, top, layout.width - 16, bottom - top, 10);
+    const left = Math.min(8, w.left + 8 / view.scale * view.ratio); // under the row labels too
+    roundRect(pen, left, top, layout.width - 8 - left, bottom - top, 10);
     pen.fill();
   }
   pen.lineWidth = 0.8;
@@ -35,27 +37,52 @@ function drawGround(pen, plan, view) {
     pen.fillText(`h${box.head}`, box.x + 1, box.y + box.height + 10);
   }
   drawGroups(pen, plan, view);
-  pen.globalAlpha = 0.5;
+  drawChips(pen, plan, view);
+}
+
+// Of the links to tokens only short ones: those that pass many rows would cover them. The node in focus has all.
+function drawLinks(pen, plan, view) {
+  view.place(pen);
+  pen.globalAlpha = Math.min(0.5, 60 / Math.sqrt(plan.stream.length + 1));
   drawStreams(pen, plan, view, () => true);
-  drawTokens(pen, plan, view);
+  pen.globalAlpha = 0.22;
+  drawTokenLinks(pen, plan, view, ([, , , [start, end]]) => end[1] - start[1] < SHORT);
+  pen.globalAlpha = 1;
 }
 
 function drawGroups(pen, plan, view) {
   pen.strokeStyle = view.colours.ink;
   pen.fillStyle = view.colours.shade;
   pen.lineWidth = 1.2;
-  for (const shape of groupShapes(plan)) {
+  pen.setLineDash([2, 3]);
+  for (const { outlines, ties } of groupShapes(plan)) {
     pen.beginPath();
-    for (const [x, y] of shape.corners) pen.lineTo(x, y);
-    pen.closePath();
-    pen.fillStyle = view.colours.shade;
-    pen.fill();
-    pen.setLineDash([2, 3]);
+    for (const [from, to] of ties) { pen.moveTo(...from); pen.lineTo(...to); }
+    pen.globalAlpha = 0.5;
     pen.stroke();
-    pen.setLineDash([]);
-    pen.fillStyle = view.colours.ink;
-    pen.font = `600 11px ${view.colours.sans}`;
-    pen.fillText(cut(shape.name, 260), ...shape.at);
+    pen.globalAlpha = 1;
+    for (const corners of outlines) {
+      pen.beginPath();
+      for (const corner of corners) pen.lineTo(...corner);
+      pen.closePath();
+      pen.fill();
+      pen.stroke();
+    }
+  }
+  pen.setLineDash([]);
+}
+
+// Over the dots, and never smaller than a person can read.
+function drawGroupNames(pen, plan, view) {
+  const zoom = view.scale / view.ratio;
+  pen.font = `600 ${Math.max(11, Math.min(26, 10 / zoom))}px ${view.colours.sans}`;
+  pen.strokeStyle = view.colours.band;
+  pen.fillStyle = view.colours.ink;
+  pen.lineWidth = 4;
+  pen.lineJoin = "round";
+  for (const { name, at } of groupShapes(plan)) {
+    pen.strokeText(cut(name, 260), ...at);
+    pen.fillText(cut(name, 260), ...at);
   }
 }
 
@@ -79,21 +106,26 @@ function drawStreams(pen, plan, view, wanted) {
   pen.lineCap = "butt";
 }
 
-function drawTokens(pen, plan, view) {
-  const { colours } = view, { layout } = plan;
+function drawTokenLinks(pen, plan, view, wanted) {
+  const { colours, window: w } = view;
   pen.lineWidth = 0.7;
-  pen.globalAlpha = 0.22;
   for (const sign of [-1, 1]) {
     pen.beginPath();
     pen.strokeStyle = sign < 0 ? colours.neg : colours.pos;
-    for (const [, node, weight, [[x0, y0], [x1, y1]]] of layout.token_links) {
-      if ((weight < 0 ? -1 : 1) !== sign || !plan.shownNodes[node] || y1 < view.window.top || y0 > view.window.bottom) continue;
+    pen.setLineDash(sign < 0 ? [4, 2.5] : []);
+    for (const link of plan.layout.token_links) {
+      const [, node, weight, [[x0, y0], [x1, y1]]] = link;
+      if ((weight < 0 ? -1 : 1) !== sign || !wanted(link) || !plan.shownNodes[node] || y1 < w.top || y0 > w.bottom) continue;
       pen.moveTo(x0, y0);
       pen.bezierCurveTo(x0, (y0 + y1) / 2, x1, (y0 + y1) / 2, x1, y1);
     }
     pen.stroke();
   }
-  pen.globalAlpha = 1;
+  pen.setLineDash([]);
+}
+
+function drawChips(pen, { layout }, { colours }) {
+  pen.lineWidth = 0.7;
   pen.font = `12px ${colours.mono}`;
   pen.textAlign = "center";
   for (const chip of layout.chips) {
@@ -133,8 +165,8 @@ function drawDots(pen, plan, view) {
   pen.strokeStyle = colours.ink;
   pen.lineWidth = 1.5;
   pen.stroke();
-  const zoom = view.scale / view.ratio;
-  drawNames(pen, plan, view, zoom >= NAMED_AT ? shown : named);
+  drawNames(pen, plan, view, view.scale / view.ratio >= NAMED_AT ? shown : named);
+  drawGroupNames(pen, plan, view);
 }
 
 function drawFocusDots(pen, plan, view, node, ends) {
@@ -152,15 +184,18 @@ function drawFocusDots(pen, plan, view, node, ends) {
   drawNames(pen, plan, view, [node, ...ends.slice(0, 60)]);
 }
 
-// Slanted, above their dots, and never smaller than a person can read.
+// Slanted, above their dots, never smaller than a person can read; those that would cover one that is
+// already written are left out.
 function drawNames(pen, plan, view, nodes) {
   const { colours } = view, zoom = view.scale / view.ratio, size = Math.max(10, Math.min(24, 9 / zoom));
   pen.font = `${size}px ${colours.sans}`;
   pen.lineWidth = 4;
   pen.lineJoin = "round";
+  const written = [];
   for (const i of nodes) {
     const [x, y] = plan.places[i];
-    if (!inWindow(view, x, y, 60, 60)) continue;
+    if (!inWindow(view, x, y, 60, 60) || written.some(([x1, y1]) => Math.abs(x - x1) < 1.15 * size && Math.abs(y - y1) < 4 * size)) continue;
+    written.push([x, y]);
     pen.save();
     pen.translate(x + 2, y - plan.layout.node_height / 2 - 3);
     pen.rotate(-Math.PI / 3);
@@ -174,20 +209,20 @@ function drawNames(pen, plan, view, nodes) {
 }
 
 // At the left rim of the frame, whatever part of the drawing it shows; of constant size.
-function drawRowLabels(pen, plan, view, width) {
+function drawRowLabels(pen, plan, view, { clientWidth, scrollLeft }) {
   const { colours, ratio, scale, window: w } = view, zoom = scale / ratio;
-  if (width < 560 && w.left > 0) return; // too narrow: they would hide the nodes
+  if (clientWidth < 560 && scrollLeft > 4) return; // too narrow: they would hide the nodes
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  if (w.left > 0) {
+  if (scrollLeft > 4) {
     pen.fillStyle = colours.paper;
     pen.globalAlpha = 0.88;
-    pen.fillRect(0, 0, 165 * Math.min(1, Math.max(0.7, zoom)), view.pixelHeight);
+    pen.fillRect(0, 0, LABELS.least, view.pixelHeight);
     pen.globalAlpha = 1;
   }
   let layer = null;
-  pen.strokeStyle = colours.band;
+  pen.strokeStyle = scrollLeft > 4 ? colours.paper : colours.band;
   pen.lineWidth = 4;
-  const size = Math.max(9, Math.min(12, 12 * zoom + 3));
+  const size = Math.max(9, Math.min(12, 12 * zoom + 4));
   for (const row of plan.layout.rows) {
     const y = (row.y - w.top) * zoom, first = row.layer !== null && row.layer !== layer;
     layer = row.layer;

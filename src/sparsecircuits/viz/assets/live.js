@@ -62,6 +62,7 @@ async function loadPrompts() {
   try {
     const { told } = await asked("/api/prompts", { run: live.run, circuit: live.circuit });
     Object.assign(live, { prompts: told.prompts, ranges: told.ranges });
+    if (told.writable) labelling.save = saveLabels;
   } catch (error) {
     status(error.message, true);
     return;
@@ -69,6 +70,11 @@ async function loadPrompts() {
   show("live-prompts", el("option", {}, "typed"), live.prompts.map((one) => el("option", {}, `pair ${one.pair + 1}, ${one.side}: …${one.text.slice(-30)}`)));
   drawNode();
   take(live.prompts[0]);
+}
+
+// Labels go straight into the circuit's file.
+async function saveLabels(circuit, labels) {
+  await asked("/api/labels", { run: live.run, circuit: live.circuit, sha256: circuit.sha256, labels });
 }
 
 // Take one of the task's prompts.

@@ -41,7 +41,7 @@ function showCircuit(circuit) {
   byId("graph").classList.toggle("large", state.graph instanceof LargeGraph);
   byId("graph").scrollTo(0, 0);
   renderControls(state.graph);
-  zoomBy(null);
+  zoomTo(null);
   renderChooser(circuit);
   renderFacts(circuit);
   renderLegend(circuit);
@@ -96,15 +96,22 @@ function setUpTheme() {
   label();
 }
 
-// On paper nothing can be unfolded, so everything is; afterwards the folds close again.
+// On paper nothing can be unfolded, so everything is, and it is light; afterwards all is as before.
 function setUpPrint() {
-  let opened = [];
+  const root = document.documentElement;
+  let opened = [], theme;
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const fold of opened) fold.open = true;
-    state.graph?.redraw?.();
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    state.graph.finish?.();
   });
-  addEventListener("afterprint", () => { for (const fold of opened) fold.open = false; });
+  addEventListener("afterprint", () => {
+    for (const fold of opened) fold.open = false;
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+    state.graph.redraw?.();
+  });
 }
 
 // Show this document: everything begins here.
@@ -126,7 +133,7 @@ function start(wanted) {
     show("explorer", el("p", { class: "notice" }, "No circuit was found, so there is none to show."));
     return;
   }
-  byId("finder").append(new Search().element);
+  renderTools();
   setUpZoom();
   setUpKeys();
   addEventListener("hashchange", follow);

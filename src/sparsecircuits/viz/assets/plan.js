@@ -42,24 +42,41 @@ class Plan {
     return pairs;
   }
 
-  // What lies next to each node: edges, streams and products, and the values that a query or key steers.
+  // What lies next to each node: edges by number, and nodes joined by stream or product.
   join() {
     const lists = () => this.nodes.map(() => []);
     [this.into, this.outOf, this.free, this.feeds, this.fed] = [lists(), lists(), lists(), lists(), lists()];
     this.edges.forEach((edge, i) => { this.outOf[edge.source].push(i); this.into[edge.target].push(i); });
-    const freely = (a, b) => { this.feeds[a].push(b); this.fed[b].push(a); };
-    for (const link of this.stream) {
-      freely(link.source, link.target);
-      this.free[link.source].push(link.target);
-      this.free[link.target].push(link.source);
+    for (const { source, target } of this.stream) {
+      this.feeds[source].push(target);
+      this.fed[target].push(source);
     }
-    for (const [q, k] of this.products) { this.free[q].push(k); this.free[k].push(q); }
-    const values = new Map();
-    const head = (node) => `${node.layer} ${node.head}`;
-    this.nodes.forEach((node, i) => { if (node.site === "attn.v") values.set(head(node), [...(values.get(head(node)) || []), i]); });
-    this.nodes.forEach((node, i) => {
-      if (node.site === "attn.q" || node.site === "attn.k") for (const v of values.get(head(node)) || []) freely(i, v);
+    for (const [a, b] of [...this.stream.map(({ source, target }) => [source, target]), ...this.products]) {
+      this.free[a].push(b);
+      this.free[b].push(a);
+    }
+    this.heads = new Map(); // "layer head" -> its values, and the queries and keys that steer it
+    this.headOf = this.nodes.map((node, i) => {
+      if (!["attn.q", "attn.k", "attn.v"].includes(node.site)) return null;
+      const name = `${node.layer} ${node.head}`;
+      if (!this.heads.has(name)) this.heads.set(name, { values: [], steering: [] });
+      this.heads.get(name)[node.site === "attn.v" ? "values" : "steering"].push(i);
+      return this.heads.get(name);
     });
+  }
+
+  // What feeds a node, and what it feeds. A query or key feeds what its head's values feed: it says from
+  // where they come.
+  before(node) {
+    const sources = this.into[node].filter((e) => e < this.count).map((e) => this.edges[e].source);
+    const heads = new Set(sources.filter((s) => this.nodes[s].site === "attn.v").map((s) => this.headOf[s]));
+    return [...sources, ...[...heads].flatMap((head) => head.steering), ...this.fed[node]];
+  }
+
+  after(node) {
+    const steers = this.headOf[node]?.steering.includes(node);
+    const edges = steers ? this.headOf[node].values.flatMap((v) => this.outOf[v]) : this.outOf[node];
+    return [...edges.filter((e) => e < this.count).map((e) => this.edges[e].target), ...this.feeds[node]];
   }
 
   // How many edges are of at least the filter's size: as they are sorted, the first so many.
@@ -104,6 +121,9 @@ class Plan {
 
   visible(i) { return i < this.count && this.shows(i); }
 
+  // Whether to dim all but what touches this node: not where only its surroundings are shown anyway.
+  dims(node) { return node !== null && (this.filter.reach === "all" || node !== this.chosen); }
+
   // Streams and products are shown where both of their ends are.
   joins(a, b) {
     return this.shownNodes[a] && this.shownNodes[b] && (this.near === null || a === this.near || b === this.near);
@@ -111,8 +131,6 @@ class Plan {
 
   reached(inLayer) {
     const { reach } = this.filter, found = new Set([this.chosen]);
-    const up = (n) => [...this.into[n].filter((e) => e < this.count).map((e) => this.edges[e].source), ...this.fed[n]];
-    const down = (n) => [...this.outOf[n].filter((e) => e < this.count).map((e) => this.edges[e].target), ...this.feeds[n]];
     const walk = (next) => {
       const seen = new Set([this.chosen]), queue = [this.chosen];
       while (queue.length) {
@@ -120,9 +138,9 @@ class Plan {
       }
       for (const n of seen) found.add(n);
     };
-    if (reach === "near") for (const n of [...up(this.chosen), ...down(this.chosen), ...this.free[this.chosen]]) found.add(n);
-    if (reach === "up" || reach === "through") walk(up);
-    if (reach === "down" || reach === "through") walk(down);
+    if (reach === "near") for (const n of [...this.before(this.chosen), ...this.after(this.chosen), ...this.free[this.chosen]]) found.add(n);
+    if (reach === "up" || reach === "through") walk((n) => this.before(n));
+    if (reach === "down" || reach === "through") walk((n) => this.after(n));
     return found;
   }
 

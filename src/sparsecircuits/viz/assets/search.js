@@ -8,6 +8,7 @@ function fit(node, asked, label) {
   if (name === q) return [100, ""];
   if (String(node.index) === q) return [90, ""];
   if (label?.name.toLowerCase().includes(q)) return [80, ""];
+  if (String(node.layer) === q) return [70, ""];
   if (name.includes(q)) return [60, ""];
   for (const [text] of node.tokens_in) if (tokenFits(text, asked)) return [text === asked ? 55 : 30, `written by ${shown(text)}`];
   for (const [text] of node.logits_out) if (tokenFits(text, asked)) return [text === asked ? 55 : 30, `moves ${shown(text)}`];
@@ -94,7 +95,7 @@ class Search {
 
 const KEYS = [
   ["/", "find a node"], ["← ↑ → ↓", "walk from the chosen node to the next"], ["Enter", "choose the node in focus, or the first one"],
-  ["Esc", "choose none"], ["[ ]", "show more, or fewer, edges"], ["+ − 0", "zoom in, out, fit"], ["Ctrl and wheel, two fingers", "zoom there"], ["?", "this list"],
+  ["Esc", "choose none"], ["[ ]", "show more, or fewer, edges"], ["+ − 0", "zoom in, out, fit"], ["Ctrl + wheel", "zoom at the pointer; on a touch screen, two fingers"], ["?", "this list"],
 ];
 
 function showHelp() {
@@ -113,7 +114,7 @@ function setUpKeys() {
   };
   const actions = {
     "/": () => byId("search").focus(), "?": showHelp, "[": () => nudge(-1), "]": () => nudge(1),
-    "+": () => zoomBy(ZOOMS.step), "=": () => zoomBy(ZOOMS.step), "-": () => zoomBy(1 / ZOOMS.step), 0: () => zoomBy(null),
+    "+": () => zoomBy(ZOOMS.step), "=": () => zoomBy(ZOOMS.step), "-": () => zoomBy(1 / ZOOMS.step), 0: zoomToAll,
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || byId("help").open) return;

@@ -11,6 +11,7 @@
 ``POST /api/prompts``       a task's prompts, and the range of each node
 ``POST /api/ask``           odds of three models on a prompt, with changes to nodes
 ``POST /api/compare``       two circuits' figures and shared nodes
+``POST /api/labels``        name nodes and groups of a circuit, in its file
 ``POST /api/prune``         start a pruning
 ``POST /api/cancel``        end it
 ==========================  ==================================================================
@@ -19,6 +20,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -28,6 +30,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sparsecircuits.circuit import Labels
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.errors import ConfigError, SparseCircuitsError
 from sparsecircuits.viz.server.changes import node_of, read_changes
 from sparsecircuits.viz.server.compare import overlap, side
@@ -61,6 +65,7 @@ class Server:
     def __init__(self, library: Library, policy: Policy) -> None:
         self.library, self.policy = library, policy
         self.desk, self.documents, self.prunings = Desk(library), Documents(library), Prunings(library)
+        self._writing = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
@@ -87,6 +92,7 @@ class Server:
             "prompts": self.prompts,
             "ask": self.ask,
             "compare": self.compare,
+            "labels": self.labels,
             "prune": self.prune,
             "cancel": self.cancel,
         }
@@ -139,7 +145,8 @@ class Server:
             with self.desk.at(run, circuit) as bench:
                 prompts = [{"text": p.text, "pair": p.pair, "side": p.side} for p in bench.prompts]
                 ranges = {str(node): ends for node, ends in bench.ranges().items()}
-                return {"prompts": prompts, "ranges": ranges, "n_ctx": bench.model.config.n_ctx}
+                n_ctx = bench.model.config.n_ctx
+                return {"prompts": prompts, "ranges": ranges, "n_ctx": n_ctx, "writable": not run.bundled}
 
         return JSONResponse(await self.desk.answer(told))
 
@@ -153,7 +160,7 @@ class Server:
         def told() -> dict[str, Any]:
             with self.desk.at(run, circuit) as bench:
                 tokens = bench.encode(text)
-                changes = read_changes(asked.get("changes", []), bench.circuit, len(tokens))
+                changes = read_changes(asked.get("changes", []), bench.circuit, bench.model.config.n_ctx)
                 name = asked.get("node")
                 node = None if name is None else node_of(name, bench.circuit)
                 return bench.ask(tokens, changes, node)
@@ -177,6 +184,22 @@ class Server:
             return {"left": sides[0], "right": sides[1], "same_model": same, "overlap": shared}
 
         return JSONResponse(await self.desk.answer(told))
+
+    async def labels(self, asked: dict[str, Any]) -> Response:
+        """Give a circuit these labels in place of those that it has."""
+        run, circuit = self._listed(asked)
+        if run.bundled:
+            raise Refused(f"{run.name} comes with the package, and nothing is written into it")
+        labels = Labels.from_dict(asked.get("labels"))
+
+        def write() -> None:
+            with self._writing:
+                if circuit_hash(circuit.load()) != asked.get("sha256"):
+                    raise Refused("the circuit is not what this page shows any more; open it anew")
+                self.documents.relabel(run, circuit, labels)
+
+        await self.desk.answer(write)
+        return JSONResponse({"labels": labels.to_dict()})
 
     async def prune(self, asked: dict[str, Any]) -> Response:
         """Start a pruning."""

@@ -34,7 +34,7 @@ class Change:
         kind: ``ablate`` holds it at its mean, ``clamp`` at ``value``, ``scale`` multiplies its distance from
             its mean by ``value``.
         value: of ``clamp`` and ``scale``.
-        position: the token at which it is changed, from 0; None: all.
+        position: the token at which it is changed, from 0; None: all. Behind a prompt's end nothing is.
     """
 
     node: Node
@@ -75,23 +75,23 @@ def changed(model: SparseGPT, circuit: Circuit, changes: Sequence[Change]) -> Ge
         yield
 
 
-def read_changes(value: object, circuit: Circuit, length: int) -> tuple[Change, ...]:
+def read_changes(value: object, circuit: Circuit, n_ctx: int) -> tuple[Change, ...]:
     """The changes that a request asks for.
 
     Args:
         value: a list of objects with ``node``, ``kind``, and as needed ``value`` and ``position``.
         circuit: whose sites the nodes are of.
-        length: tokens of the prompt.
+        n_ctx: tokens that the model reads at most.
 
     Raises:
         ConfigError: anything else; the message names what.
     """
     if not isinstance(value, list) or len(value) > MOST_CHANGES:
         raise ConfigError(f"changes is a list of at most {MOST_CHANGES}")
-    return tuple(_read(one, circuit, length) for one in value)
+    return tuple(_read(one, circuit, n_ctx) for one in value)
 
 
-def _read(one: Any, circuit: Circuit, length: int) -> Change:
+def _read(one: Any, circuit: Circuit, n_ctx: int) -> Change:
     if not isinstance(one, Mapping) or not {"node", "kind"} <= one.keys() <= _FIELDS:
         raise ConfigError("a change has a node and a kind, and may have a value and a position")
     node = node_of(one["node"], circuit)
@@ -103,8 +103,8 @@ def _read(one: Any, circuit: Circuit, length: int) -> Change:
     # Larger ones overflow to infinity on the way to the logits.
     if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 1e6:
         raise ConfigError(f"{node}: {kind} needs a value, a number of size 1e6 at most")
-    if position is not None and (type(position) is not int or not 0 <= position < length):
-        raise ConfigError(f"{node}: a position is one of the prompt's tokens, 0 to {length - 1}")
+    if position is not None and (type(position) is not int or not 0 <= position < n_ctx):
+        raise ConfigError(f"{node}: a position is one of the model's tokens, 0 to {n_ctx - 1}")
     return Change(node, kind, float(number), position)
 
 

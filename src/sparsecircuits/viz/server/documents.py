@@ -14,7 +14,9 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from sparsecircuits.circuit import Labels, save_labels
 from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.validate.card import CARD_FILE
@@ -77,6 +79,25 @@ class Documents:
                 del self._made[key]
             return making
 
+    def relabel(self, run: ListedRun, circuit: ListedCircuit, labels: Labels) -> None:
+        """Write a circuit's labels into its file, and into its document if there is one: all else stays.
+
+        Raises:
+            CheckpointError: no sound circuit there, or a label of a node that it lacks.
+        """
+        with self._lock:
+            before = self._made.get(_fingerprint(run, circuit))
+        save_labels(circuit.folder, labels)
+        if before is None or before.body is None:
+            return
+        document = json.loads(before.body)
+        (entry,) = document["circuits"]
+        kept = {key: value for key, value in entry.items() if key not in ("labels", "layout")}
+        document["circuits"] = [{**kept, **({"labels": labels.to_dict()} if labels else {})}]
+        with self._lock:
+            self._made[_fingerprint(run, circuit)] = Making(body=_written(document))
+        self._forget()
+
     def close(self) -> None:
         """Begin no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -108,8 +129,7 @@ class Documents:
         )
         (entry,) = document["circuits"]
         document["circuits"] = [{**entry, **card_entry(loaded, circuit.folder / CARD_FILE)}]
-        told = json.dumps(laid_out(document), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-        return told.encode("ascii")
+        return _written(document)
 
     def _forget(self) -> None:
         with self._lock:
@@ -120,6 +140,12 @@ class Documents:
                 if making.finished:
                     size -= len(making.body or b"")
                     del self._made[key]
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    """The document as the page fetches it."""
+    told = json.dumps(laid_out(document), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return told.encode("ascii")
 
 
 def _log_fault(work: Future[None]) -> None:

@@ -134,22 +134,23 @@ class Pruning:
 
     def _watch(self) -> None:
         lines: deque[str] = deque(maxlen=_LINES_KEPT)
-        out, err = self._process.stdout, self._process.stderr
-        assert out is not None
-        assert err is not None
         printed: list[str] = []
-        reader = threading.Thread(target=lambda: printed.append(out.read()), daemon=True)
-        reader.start()
-        for line in err:
-            told = _progress(line)
-            if told is None:
-                lines.append(line.strip())
-            else:
-                self._told = told
-        reader.join()
-        code = self._process.wait()
+        with self._process as process:
+            out, err = process.stdout, process.stderr
+            assert out is not None
+            assert err is not None
+            reader = threading.Thread(target=lambda: printed.append(out.read()), daemon=True)
+            reader.start()
+            for line in err:
+                told = _progress(line)
+                if told is None:
+                    lines.append(line.strip())
+                else:
+                    self._told = told
+            reader.join()
         if self.state == "cancelled":
             return
+        code = self._process.returncode
         self.note = _outcome("".join(printed)) if code in (0, 1) else " ".join(lines)[-500:]
         self.state = "done" if code == 0 else "failed"
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.circuit import Circuit
-from sparsecircuits.circuit.circuit import require_vector
+from sparsecircuits.circuit.freezing import require_vector
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import Node, SparseGPT, record
