@@ -24,7 +24,7 @@ class Read(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes.update(name for name, _ in attrs)
-        self.titles += [value for name, value in attrs if name == "title"]
+        self.titles += [value or "" for name, value in attrs if name == "title"]
 
     def handle_data(self, data):
         self.texts.append(data)
