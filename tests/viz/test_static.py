@@ -60,3 +60,12 @@ def test_a_big_circuit_is_drawn_without_labels(tmp_path):
     draw_circuit(circuit, tmp_path / "big.png", scale=1)
     assert "query · key · value" in texts(circuit_figure(circuit))
     assert not any(text.startswith(("q ", "k ", "v ")) for text in texts(circuit_figure(circuit)))
+
+
+def test_a_node_with_a_name_is_drawn_with_it():
+    circuit = quote_circuit()
+    circuit["labels"] = {"nodes": {"1.attn.v.11": {"name": "carries it", "note": ""}}, "groups": []}
+    shown = texts(circuit_figure(circuit))
+    assert "carries it" in shown
+    assert "v 11" not in shown
+    assert "q 15" in shown

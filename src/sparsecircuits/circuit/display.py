@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 #: So many nodes of a site are named; of the others it is said how many there are.
 MOST_NAMED = 40
-_FIGURES = (  # key in info, what it is called, how it is written
-    ("edges", "edges", ",.0f"),
-    ("loss", "held-out loss, nats", ".3f"),
-    ("target", "target", ".3g"),
-    ("accuracy", "accuracy", ".1%"),
-    ("full_loss", "whole model's loss", ".3f"),
-)
+_FIGURES = {  # key in info -> how it is told
+    "edges": "{:,.0f} edges",
+    "loss": "held-out loss {:.3f} nats",
+    "target": "target {:.3g}",
+    "accuracy": "accuracy {:.1%}",
+    "full_loss": "whole model's loss {:.3f}",
+}
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0"
 _PILL = (
     "display:inline-block;margin:1px 4px 1px 0;padding:0 7px;border:1px solid currentColor;"
@@ -55,10 +55,10 @@ def escaped(text: Any) -> str:
 
 def _figures(circuit: Circuit) -> Iterable[str]:
     yield f"{len(circuit):,} nodes"
-    for key, name, form in _FIGURES:
+    for key, form in _FIGURES.items():
         value = circuit.info.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{name} {value:{form}}"
+            yield form.format(value)
     yield f"scale {circuit.scale:.3g}"
     if circuit.bias:
         yield f"bias {circuit.bias:+.3g}"

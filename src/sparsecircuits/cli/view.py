@@ -156,7 +156,8 @@ def _draw_prompt(
 
     tokenizer, task = run.tokenizer(), task_of(circuit, run, tasks)
     found = prompt_path(run.model(), tokenizer, circuit, task, prompt)
-    draw_path(found, path, tokenizer, title=f"{task.name}: {task.about}")
+    names = {node: label.name for node, label in circuit.labels.nodes.items() if label.name}
+    draw_path(found, path, tokenizer, title=f"{task.name}: {task.about}", names=names)
 
 
 def read_tasks(files: Sequence[str]) -> dict[str, Task]:

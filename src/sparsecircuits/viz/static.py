@@ -118,6 +118,7 @@ def _draw_chips(axes: Any, layout: Layout) -> None:
 def _draw_nodes(axes: Any, layout: Layout, circuit: dict[str, Any]) -> None:
     strongest = max((node["effect"] or 0.0 for node in circuit["nodes"]), default=0.0)
     tall = layout.node_height
+    names = circuit.get("labels", {}).get("nodes", {})
     _draw_products(axes, layout, circuit)
     for node in circuit["nodes"]:
         x, y, wide = layout.nodes[node["name"]]
@@ -125,7 +126,8 @@ def _draw_nodes(axes: Any, layout: Layout, circuit: dict[str, Any]) -> None:
         draw_box(axes, x - wide / 2, y - tall / 2, wide, tall, tall / 2, face, edge, 1.2)
         if layout.compact:
             continue
-        draw_text(axes, x, y - 0.5, node_label(node), 12, INK, weight="bold")
+        text = node_label(node, names.get(node["name"], {}).get("name", ""))
+        draw_text(axes, x, y - 0.5, text, 12, INK, weight="bold")
         share = max(0.0, node["effect"] or 0.0) / strongest if strongest > 0 else 0.0
         if share > 0:
             reach = (wide - 16) * share / 2

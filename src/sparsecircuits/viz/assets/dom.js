@@ -14,7 +14,7 @@ function fill(node, attributes, children) {
 
 const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG_NS, tag), attributes, children);
-const byId = (id) => document.getElementById(id);
+const byId = (id) => root.getElementById(id);
 
 // Put these children, and nothing else, into the element with this id.
 function show(id, ...children) {

@@ -110,7 +110,7 @@ class LargeGraph {
     const ratio = Math.min(MAX_RATIO, devicePixelRatio || 1), scale = zoom * ratio;
     const width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
     const left = (frame.scrollLeft - this.gutter) / zoom, top = frame.scrollTop / zoom;
-    const style = getComputedStyle(document.documentElement);
+    const style = getComputedStyle(root.host ?? document.documentElement);
     const colours = Object.fromEntries(["paper", "band", "ink", "soft", "faint", "pos", "neg", "pill-line", "shade", "card", "line", "sans", "mono"]
       .map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     return {

@@ -76,11 +76,22 @@ function follow() {
   choose(node);
 }
 
+// In a frame without an address of its own (a notebook's), "#…" would lead to the page around it.
+function keepLinksInside() {
+  if (location.protocol !== "about:") return;
+  addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    location.hash = link.getAttribute("href");
+  });
+}
+
 function setUpTheme() {
-  const root = document.documentElement, button = byId("theme");
-  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const html = document.documentElement, button = byId("theme");
+  const dark = () => (html.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const label = () => { state.graph?.redraw?.(); button.textContent = dark() ? "Light" : "Dark"; };
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
+  button.addEventListener("click", () => { html.dataset.theme = dark() ? "light" : "dark"; label(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
   label();
 }
@@ -126,6 +137,7 @@ function start(wanted) {
   setUpZoom();
   setUpKeys();
   addEventListener("hashchange", follow);
+  keepLinksInside();
   setUpPrint();
   follow();
 }

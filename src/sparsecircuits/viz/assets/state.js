@@ -1,5 +1,6 @@
 // What all parts share: the document, what is chosen, and who wants to hear of a choice.
 
+let root = document; // where the page's elements are: a notebook's widget has a tree of its own
 let data = null; // the document, from start() on
 const state = { circuit: null, node: null, graph: null, filter: null }; // node: its name; filter: see plan.js
 
