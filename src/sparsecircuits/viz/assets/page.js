@@ -4,11 +4,14 @@
 
 const READS = { format: "sparsecircuits.page", version: 2 };
 
+// Half a character, as a file name of undecodable bytes gives, cannot stand in an address.
+const whole = (text) => text.replace(/\p{Cs}/gu, "\ufffd");
+
 // Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
 // first plain "?" begins the filter of the drawing.
 function address(id, node) {
   const filter = state.circuit?.id === id && state.graph ? filterQuery(state.graph.plan, state.filter) : "";
-  return "#" + [...id.split("/"), ...(node ? [node] : [])].map(encodeURIComponent).join("/") + (filter ? `?${filter}` : "");
+  return "#" + [...id.split("/"), ...(node ? [node] : [])].map((part) => encodeURIComponent(whole(part))).join("/") + (filter ? `?${filter}` : "");
 }
 
 // The circuit, node and filter that an address names; an unknown circuit falls back to the first one.
@@ -16,7 +19,7 @@ function resolve(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   let wanted;
   try { wanted = decodeURIComponent(path); } catch { wanted = ""; }
-  const fits = data.circuits.filter((c) => wanted === c.id || wanted.startsWith(`${c.id}/`));
+  const fits = data.circuits.filter((c) => wanted === whole(c.id) || wanted.startsWith(`${whole(c.id)}/`));
   const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
   if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter() };
   const name = wanted.slice(circuit.id.length + 1);
