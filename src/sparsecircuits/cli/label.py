@@ -29,7 +29,7 @@ class Options(Config):
 
     Example: sparsecircuits label demo/sparse single_double_quote 0.mlp.post_act.863 --name "finds the quote"
 
-    Example: sparsecircuits label demo/sparse single_double_quote 1.attn.q.15 1.attn.k.15 --group "copying head"
+    Example: sparsecircuits label demo/sparse single_double_quote 1.attn.q.15 1.attn.k.15 --group "copies"
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
