@@ -110,9 +110,9 @@ def test_another_version_of_the_file_is_pruned_anew(call, pruned: Path) -> None:
 
 def test_the_page_of_a_kept_task(call, pruned: Path) -> None:
     (pruned / "closes.yaml").unlink()  # the run needs it no more
-    done = call("view", pruned / "run", "closes")
-    assert done.out == f"{pruned / 'run' / 'index.html'}\n"
-    assert '"run/closes"' in (pruned / "run" / "index.html").read_text()
+    page = pruned / "page.html"
+    assert call("view", pruned / "run", "closes", "--export", page).out == f"{page}\n"
+    assert '"run/closes"' in page.read_text()
     picture = pruned / "closes.png"
     assert call("view", pruned / "run", "closes", "--png", picture).code == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -121,18 +121,19 @@ def test_the_page_of_a_kept_task(call, pruned: Path) -> None:
 def test_code_is_not_run_from_the_runs_folder(call, pruned: Path) -> None:
     kept = pruned / "run" / "tasks" / "coded.py"
     kept.write_text("raise SystemExit('it was run')\n")
-    for words in (("view", pruned / "run"), ("prune", pruned / "run", "coded", *QUICK)):
+    page = ("--export", pruned / "page.html")
+    for words in (("view", pruned / "run", *page), ("prune", pruned / "run", "coded", *QUICK)):
         done = call(*words)
         assert done.code == 2
         assert done.err.startswith(f"error: {kept}: the task 'coded' is code, and code in a run's folder")
-    assert call("view", pruned / "run", "--task", pruned / "coded.py").code == 0
-    assert '"run/coded"' in (pruned / "run" / "index.html").read_text()
+    assert call("view", pruned / "run", *page, "--task", pruned / "coded.py").code == 0
+    assert '"run/coded"' in page[1].read_text()
 
 
 def test_a_circuit_is_not_shown_on_another_task(call, pruned: Path) -> None:
     kept = pruned / "run" / "tasks" / "closes.yaml"
     kept.write_text(CLOSES.replace("h(", "i("))
-    done = call("view", pruned / "run", "closes")
+    done = call("view", pruned / "run", "closes", "--export", pruned / "page.html")
     assert done.code == 2
     assert done.err == (
         f"error: {pruned / 'run'}: the circuit for closes is of another version of the task than {kept}; "

@@ -128,13 +128,14 @@ def test_a_damaged_circuit_is_pruned_anew(call, pruned: tuple[Path, dict[str, An
     folder = Path(shutil.copytree(pruned[0], tmp_path / "run"))
     values = folder / "circuits" / FOUND / "circuit.safetensors"
     values.write_bytes(b"nothing")
-    done = call("view", folder)
+    page = tmp_path / "page.html"
+    done = call("view", folder, "--export", page)
     assert done.code == 2
     assert done.err.startswith(f"error: {values}")
     row = call("prune", folder, FOUND, *QUICK, "--json").json["tasks"][0]
     assert row["note"].startswith("pruned anew: ")
     assert row["nodes"] == 3
-    assert call("view", folder).code == 0
+    assert call("view", folder, "--export", page).code == 0
 
 
 def test_a_circuit_of_another_model_is_not_shown(
@@ -143,7 +144,8 @@ def test_a_circuit_of_another_model_is_not_shown(
     folder = Path(shutil.copytree(pruned[0], tmp_path / "run"))
     run = Run.open(folder)
     run.finish(planted.neuron_model(run.tokenizer()), run.result() or {})
-    assert f"the circuit for {FOUND} belongs to another model" in call("view", folder, FOUND).err
+    done = call("view", folder, FOUND, "--export", tmp_path / "page.html")
+    assert f"the circuit for {FOUND} belongs to another model" in done.err
 
 
 def test_nothing_found_is_exit_code_1(call, planted_run: Path) -> None:
@@ -175,7 +177,8 @@ def test_view_writes_a_page(call, pruned: tuple[Path, dict[str, Any]], tmp_path:
     assert (done.code, done.out) == (0, f"{path}\n")
     assert f'"run/{FOUND}"' in path.read_text()
     assert f'"run/{MISSED}"' not in path.read_text()
-    assert call("view", folder).out == f"{folder / 'index.html'}\n"
+    assert call("view", folder, "--export", path).out == f"{path}\n"
+    assert f'"run/{MISSED}"' in path.read_text()
 
 
 def test_view_draws_a_picture(call, pruned: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -188,7 +191,10 @@ def test_view_draws_a_picture(call, pruned: tuple[Path, dict[str, Any]], tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["string_closng"], "no circuit 'string_closng'; did you mean 'string_closing'?"),
+        (
+            ["string_closng", "--export", "x.html"],
+            "no circuit 'string_closng'; did you mean 'string_closing'?",
+        ),
         (["--png", "x.png"], "--png draws one circuit; name one of string_closing, unlearnt_validation"),
         (["--png", "x.gif"], "--png is x.gif; it must end in .png, .svg, .pdf"),
         (["--png", "x.png", "--export", "x.html"], "--png and --export: give one of them"),
@@ -201,4 +207,4 @@ def test_view_mistakes(call, pruned: tuple[Path, dict[str, Any]], words: list[st
 
 
 def test_view_without_circuits(call, planted_run: Path) -> None:
-    assert "no circuits yet; sparsecircuits prune" in call("view", planted_run).err
+    assert "no circuits yet; sparsecircuits prune" in call("view", planted_run, "--export", "x.html").err

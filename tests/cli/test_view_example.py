@@ -46,7 +46,7 @@ def test_view_example_is_a_page_in_seconds(tmp_path: Path) -> None:
     before, start = contents(), time.perf_counter()
     used = os.times()
     done = subprocess.run(
-        [sys.executable, "-m", "sparsecircuits", "view", "example"],
+        [sys.executable, "-m", "sparsecircuits", "view", "example", "--export", "example.html"],
         capture_output=True,
         text=True,
         check=True,
@@ -63,33 +63,20 @@ def test_view_example_is_a_page_in_seconds(tmp_path: Path) -> None:
     assert contents() == before
 
 
-def test_it_is_opened_when_asked_for_or_in_a_terminal(
-    call, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (tmp_path / "example.html").as_uri()
-    assert call("view", "example", TASK).out == "example.html\n"
-    assert opened == []
-    call("view", "example", TASK, "--open")
-    assert opened == [page]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    call("view", "example", TASK)
-    assert opened == [page, page]
+EXPORT = ("--export", "example.html")
 
 
-def test_another_run_is_opened_only_when_asked_for(
-    call, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(example_folder(), "mine")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert call("view", "mine", TASK).out == f"{Path('mine/index.html')}\n"
+def test_it_is_opened_when_asked_for(call, opened: list[str], tmp_path: Path) -> None:
+    assert call("view", "example", TASK, *EXPORT).out == "example.html\n"
     assert opened == []
-    call("view", "mine", TASK, "--png", "circuit.png", "--open")
-    assert opened == [(tmp_path / "circuit.png").as_uri()]
+    call("view", "example", TASK, *EXPORT, "--open")
+    call("view", "example", TASK, "--png", "circuit.png", "--open")
+    assert opened == [(tmp_path / name).as_uri() for name in ("example.html", "circuit.png")]
 
 
 def test_without_a_browser_it_says_so(call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webbrowser, "open", lambda url: False)
-    done = call("view", "example", TASK, "--open")
+    done = call("view", "example", TASK, *EXPORT, "--open")
     assert (done.code, done.out) == (0, "example.html\n")
     assert done.err.endswith("no browser was found; open the file in one\n")
 
@@ -117,7 +104,7 @@ def test_no_command_writes_into_it(call, name: str, tmp_path: Path) -> None:
     assert trained.err.startswith(
         f"error: {name!r} is a run that comes with the package; choose another name"
     )
-    assert call("view", name, TASK).out == "example.html\n"
+    assert call("view", name, TASK, *EXPORT).out == "example.html\n"
     assert contents() == before
 
 

@@ -39,7 +39,7 @@ class Options(Config):
     --export writes the page as one file instead, which needs no server and no network; --png draws one
     circuit, --drawing one prompt's way through it. The run "example" comes with the package.
 
-    Examples: sparsecircuits view example
+    Example: sparsecircuits view example
 
     sparsecircuits view demo/sparse --export page.html
 
@@ -80,21 +80,10 @@ class Options(Config):
     also: tuple[Path, ...] = ()
     """Live: folders of other circuits of these runs, such as a study's."""
 
-    def validate(self) -> None:
-        if self.open and self.no_open:
-            raise ConfigError("--open and --no-open: give one of them")
-        for option, path in (("--png", self.png), ("--drawing", self.drawing)):
-            if path is not None and path.suffix not in PICTURES:
-                raise ConfigError(f"{option} is {path}; it must end in {', '.join(PICTURES)}")
-        given = [name for name in ("png", "drawing", "export") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(f'--{name}' for name in given)}: give one of them")
-        if self.prompt is not None and self.drawing is None:
-            raise ConfigError("--prompt is for --drawing; give both")
-
 
 def run(options: Options) -> None:
     """Serve, or write the page or the picture and print where it is."""
+    _check(options)
     tasks = read_tasks(options.task)
     written = options.export or options.png or options.drawing
     if written is None:
@@ -115,6 +104,19 @@ def run(options: Options) -> None:
     print(written)
     if options.open:
         _open(written)
+
+
+def _check(options: Options) -> None:
+    if options.open and options.no_open:
+        raise ConfigError("--open and --no-open: give one of them")
+    for option, path in (("--png", options.png), ("--drawing", options.drawing)):
+        if path is not None and path.suffix not in PICTURES:
+            raise ConfigError(f"{option} is {path}; it must end in {', '.join(PICTURES)}")
+    given = [name for name in ("png", "drawing", "export") if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(f'--{name}' for name in given)}: give one of them")
+    if options.prompt is not None and options.drawing is None:
+        raise ConfigError("--prompt is for --drawing; give both")
 
 
 def _export(run: Run, circuits: Sequence[Circuit], tasks: Mapping[str, Task], path: Path) -> None:
