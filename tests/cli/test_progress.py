@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -140,3 +141,30 @@ def test_a_terminal_shows_the_description_and_the_count() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (95, "1:35"), (3725, "1:02:05")])
 def test_clock_time(seconds: float, text: str) -> None:
     assert clock_time(seconds) == text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_as_json_each_line_is_an_object_whatever_reads_it(terminal: bool) -> None:
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=terminal)
+    with Progress(console, clock=clock, json=True) as progress:
+        bar = progress.add("prune closes", total=100)
+        bar.update(0)
+        clock.now += 0.1
+        bar.update(1, loss=0.7)  # too soon after the first
+        clock.now += 4.9
+        bar.update(20, loss=0.5)
+        clock.now += 5
+        bar.update(40, remark="choosing: 9 nodes")
+    first, second, third = map(json.loads, out.getvalue().splitlines())
+    assert (first["done"], first["loss"], first["seconds_left"]) == (0, None, None)
+    assert second == {
+        "progress": "prune closes",
+        "done": 20,
+        "total": 100,
+        "loss": 0.5,
+        "remark": None,
+        "seconds": 5.0,
+        "seconds_left": 20.0,
+    }
+    assert (third["remark"], third["seconds_left"]) == ("choosing: 9 nodes", None)
