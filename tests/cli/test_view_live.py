@@ -105,9 +105,9 @@ def test_the_browser_opens_in_a_terminal_or_when_asked_for(call, stand: Stand, m
     assert call("view", "example", "--port", "0", "--open").out.splitlines()[0] == stand.opened[0]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     call("view", "example", "--port", "0")
-    call("view", "example", "--port", "0", "--no-open")
+    call("view", "example", "--port", "0", "--no-browser")
     assert len(stand.opened) == 2
-    assert call("view", "example", "--open", "--no-open").code == 2
+    assert call("view", "example", "--open", "--no-browser").code == 2
 
 
 def test_which_runs_are_listed(call, stand: Stand) -> None:

@@ -49,7 +49,7 @@ def serve(options: Options, tasks: dict[str, Task]) -> None:
             "whoever has the address with its token can use it, and it is not encrypted",
             file=sys.stderr,
         )
-    opened = options.open or (sys.stdout.isatty() and not options.no_open)
+    opened = options.open or (sys.stdout.isatty() and not options.no_browser)
     with contextlib.suppress(KeyboardInterrupt):  # the ordinary end
         bound.run(library, lambda: _tell(bound.address, opened))
 

@@ -65,7 +65,7 @@ class Options(Config):
     """The .py files of your own tasks: a run keeps other tasks, but runs no code of its folder."""
     open: bool = False
     """Open the page, or the picture, in the browser; live, that is done anyway when called in a terminal."""
-    no_open: bool = False
+    no_browser: bool = False
     """Live: open no browser."""
     port: int | None = None
     """Live: where to listen; 0: a free port. 8765 if not given, or a free one where that is taken."""
@@ -107,8 +107,8 @@ def run(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    if options.open and options.no_open:
-        raise ConfigError("--open and --no-open: give one of them")
+    if options.open and options.no_browser:
+        raise ConfigError("--open and --no-browser: give one of them")
     for option, path in (("--png", options.png), ("--drawing", options.drawing)):
         if path is not None and path.suffix not in PICTURES:
             raise ConfigError(f"{option} is {path}; it must end in {', '.join(PICTURES)}")
