@@ -4,7 +4,7 @@
 
 1. copy what the run needs to be looked at: config, tokenizer, result;
 2. save the model again, in today's form;
-3. copy the chosen circuits, each of which must be of this very model;
+3. copy the chosen circuits, each of which must be of this very model, and their report cards;
 4. write README.md, whose figures come from these files.
 """
 
@@ -27,6 +27,7 @@ from sparsecircuits.model.checkpoint import WEIGHTS_FILE, write_atomic
 from sparsecircuits.presets import get_preset
 from sparsecircuits.train import Run, load_run
 from sparsecircuits.train.run import RUN_FILE
+from sparsecircuits.validate.card import CARD_FILE
 
 #: Where a copy of the run looks for its corpus: in itself.
 CORPUS = "data"
@@ -115,8 +116,9 @@ def bundle(
     model.save_pretrained(target / "model")
     for task in tasks:
         (target / "circuits" / task).mkdir(parents=True)
-        for part in (CIRCUIT_FILE, VALUES_FILE):
-            shutil.copyfile(run.circuits / task / part, target / "circuits" / task / part)
+        for part in (CIRCUIT_FILE, VALUES_FILE, CARD_FILE):
+            if part != CARD_FILE or (run.circuits / task / part).is_file():
+                shutil.copyfile(run.circuits / task / part, target / "circuits" / task / part)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     write_atomic(target / "README.md", _readme(load_run(target), circuits, name, found).encode())
@@ -130,7 +132,7 @@ def _readme(run: Run, circuits: Sequence[Circuit], name: str, model_sha256: str)
         name=name,
         preset=preset,
         view=f", `sparsecircuits view {name}` draws its circuits" if circuits else "",
-        prune=", then `sparsecircuits prune NAME`" if circuits else "",
+        prune=f", then `sparsecircuits prune NAME{_words(circuits[0])}`" if circuits else "",
         circuits=table if circuits else "",
         seed=run.config.train.seed,
         version=__version__,
@@ -146,6 +148,13 @@ def _readme(run: Run, circuits: Sequence[Circuit], name: str, model_sha256: str)
         tokenizer=TOKENIZER,
         train_tokens=get_preset(preset).data.train_tokens,
     )
+
+
+def _words(circuit: Circuit) -> str:
+    config = circuit.info["config"]
+    if config["objective"] == "task":
+        return ""  # as `demo` prunes
+    return f" --max-tokens {config['max_tokens']}" + " --edges" * bool(config["edges"])
 
 
 def _row(circuit: Circuit) -> str:
