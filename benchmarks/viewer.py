@@ -10,13 +10,10 @@ minutes on two cores; needs the system's Chromium::
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +21,9 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from benchmarks.browser import open_browser
 from benchmarks.report import figure, fill, goals, markdown, save, short, source
 from benchmarks.viewer_large import large_rows
 from benchmarks.viewer_live import live_rows
@@ -102,7 +100,7 @@ def main() -> None:
     """Measure, and write."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     rows = [*large_rows(), *_live(), *map(_attacked, ATTACKS)]
-    with _browser() as browser:
+    with open_browser() as browser:
         _pictures(browser)
     probes = [_probe(probe) for probe in PROBES]
     result = save(RESULT, f"python {SCRIPT}", rows, probes=probes)
@@ -174,19 +172,6 @@ def _probe_table(probes: list[dict[str, Any]]) -> str:
         ]
         lines.append([shown, f"`{probe['answer'].strip()}`", *wrong])
     return markdown(lines)
-
-
-@contextmanager
-def _browser() -> Iterator[Browser]:
-    executable = next(
-        found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 def _pictures(browser: Browser) -> None:

@@ -8,17 +8,20 @@ time, and measures medians of 30: of a question, sent and answered; and in Chrom
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # as a script; imported, the package is found already
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.browser import open_browser
+
 REPEATS = 30
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_ARGS = ["--headless", "--no-sandbox", "--disable-gpu"]
 # From an event to the frame after the odds were drawn anew. The clock is that of the page.
 _TIMED = """async (change) => {
     const odds = document.querySelector("#live-odds");
@@ -45,11 +48,7 @@ def live_rows(run: str, circuit: str, repeats: int = REPEATS) -> list[dict[str, 
 
 
 def _measured(address: str, circuit: str, repeats: int) -> list[dict[str, Any]]:
-    from playwright.sync_api import sync_playwright
-
-    executable = next(found for name in _BROWSERS if (found := shutil.which(name)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_ARGS)
+    with open_browser() as browser:
         page = browser.new_page()
         page.goto(address)
         key = page.locator(f'a[href$="/{circuit}"]').first.get_attribute("href") or ""
@@ -74,7 +73,6 @@ def _measured(address: str, circuit: str, repeats: int) -> list[dict[str, Any]]:
         rows.append(
             _row("slider, input to painted", [page.evaluate(_TIMED, 0.01 * i) for i in range(repeats)])
         )
-        browser.close()
     return rows
 
 

@@ -7,10 +7,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from typing import Any
 
+import numpy as np
+import torch
+
+from sparsecircuits.circuit import Circuit
+from sparsecircuits.data.tokenizer import train_tokenizer
+from sparsecircuits.model import GPTConfig, SparseGPT
+from sparsecircuits.prune.masks import all_nodes
+from sparsecircuits.tasks import TASKS
+from sparsecircuits.viz.budget import Budget
+from sparsecircuits.viz.collect import circuit_entry, model_entry, page_document
+from sparsecircuits.viz.samples import record_text
 from tests.viz.fixture import EOT, link, node, random_circuit
 
 _PAIRS = (
@@ -96,3 +108,31 @@ def _stream(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _time(one: dict[str, Any]) -> tuple[int, int]:
     order = ("attn.act_in", "attn.resid_delta", "mlp.act_in", "mlp.resid_delta")
     return one["layer"], order.index(one["site"])
+
+
+def full_document(nodes: int = 2_000) -> dict[str, Any]:
+    """With all that a page can hold, measured: of random nodes (some 11,000 edges) and random weights."""
+    tokenizer = train_tokenizer(["def f(a, b):\n    return a + b\nx = ['', \"\"]\n" * 20], 320)
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, n_ctx=64, n_layer=2, d_model=128, d_head=16)
+    model = SparseGPT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter *= torch.rand(parameter.shape, generator=torch.Generator().manual_seed(0)) < 0.055
+    sites = config.site_names()
+    every = all_nodes(sites, [config.width(site.site) for site in sites])
+    chosen = random.Random(0).sample(every, nodes)
+    frozen = {str(site): torch.full((config.width(site.site),), 0.0123456) for site in sites}
+    circuit = Circuit("single_double_quote", frozenset(chosen), frozen, scale=1.5)
+    text = np.random.default_rng(0).integers(tokenizer.vocab_size, size=40_000)
+    entry = circuit_entry(
+        model,
+        tokenizer,
+        circuit,
+        TASKS["single_double_quote"],
+        model_name="toy",
+        effect_pairs=2,
+        text=record_text(model, chosen, text, dataclasses.replace(Budget.of(nodes), text_tokens=2_048)),
+    )
+    described = model_entry(model, label="toy", val_loss=2.0, tokens=1)
+    return page_document("Large", {"toy": described}, [entry])
