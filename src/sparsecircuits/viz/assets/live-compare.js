@@ -28,7 +28,7 @@ async function startCompare() {
 
 // The address names both: #RUN/CIRCUIT|RUN/CIRCUIT, all of them plain keys.
 async function followCompare(all) {
-  const wanted = decodeURIComponent(location.hash.replace(/^#/, "")).split("|");
+  const wanted = unescaped(location.hash.replace(/^#/, "")).split("|");
   SIDES.forEach((side, i) => { compared[side] = all.find((one) => one.id === wanted[i]) || all[Math.min(i, all.length - 1)]; });
   show("sides", SIDES.map((side) => el("label", {}, `${PARTS[side][0]} ${side}`,
     el("select", { id: `side-${side}`, onchange: (event) => { compared[side] = all[event.target.selectedIndex]; location.hash = `${compared.left.id}|${compared.right.id}`; } },

@@ -7,6 +7,11 @@ const READS = { format: "sparsecircuits.page", version: 2 };
 // Half a character, as a file name of undecodable bytes gives, cannot stand in an address.
 const whole = (text) => text.replace(/\p{Cs}/gu, "\ufffd");
 
+// What an address says; nothing if it is badly escaped, as one that was typed may be.
+function unescaped(text) {
+  try { return decodeURIComponent(text); } catch { return ""; }
+}
+
 // Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
 // first plain "?" begins the filter of the drawing.
 function address(id, node) {
@@ -17,8 +22,7 @@ function address(id, node) {
 // The circuit, node and filter that an address names; an unknown circuit falls back to the first one.
 function resolve(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
-  let wanted;
-  try { wanted = decodeURIComponent(path); } catch { wanted = ""; }
+  const wanted = unescaped(path);
   const fits = data.circuits.filter((c) => wanted === whole(c.id) || wanted.startsWith(`${whole(c.id)}/`));
   const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
   if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter() };
