@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -136,6 +137,26 @@ def test_lines_rest_and_constant_of_the_answer_make_up_its_lead(example: Example
     # Each number is rounded to within 0.005.
     total = sum(float(number.replace("−", "-")) for number in shown)
     assert total == pytest.approx(path.lead, abs=0.005 * (len(shown) + 1))
+
+
+def test_it_says_what_its_numbers_are(example: Example) -> None:
+    said = " ".join(words(path_figure(path_of(example, "single_double_quote"), example.tokenizer)))
+    assert "what its target would lose if this source alone were frozen at its mean" in said
+    assert "tokens, positions, the bigram table, biases and heads’ means count whole" in said
+
+
+def test_small_numbers_keep_two_digits(quote: Planted) -> None:
+    path = quote.path("ab'cde", "'\"")
+    (first, *others), end = path.hops, Spot("answer", 6)
+    small = dataclasses.replace(first, contribution=-0.00042)
+    changed = dataclasses.replace(
+        path, hops=(small, *others), constant=0.00999, left_out={end: Rest(3, 0.004)}
+    )
+    said = set(words(path_figure(changed, quote.known.tokenizer)))
+    assert {"−0.00042", "constant: +0.010", "3 more: +0.0040"} <= said
+    spot = next(iter(path.values))
+    pill = pill_of(spot, dataclasses.replace(path, means={spot: 0.0}, values={spot: 0.00123}), [], [], {})
+    assert pill.details[0].startswith("0.00 → 0.0012")
 
 
 def test_names_stand_in_place_of_indexes(quote: Planted) -> None:

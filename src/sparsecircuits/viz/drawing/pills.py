@@ -9,7 +9,7 @@ from sparsecircuits.model import Node
 from sparsecircuits.viz.drawing.active_path import ActivePath, Rest
 from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Spot
 from sparsecircuits.viz.layout import QKV
-from sparsecircuits.viz.pen import signed
+from sparsecircuits.viz.pen import signed, unsigned
 
 #: Pixels of a character: bold of 12 pixels, plain of 10, monospaced of 12.
 BOLD, SMALL, CODE = 8.2, 6.0, 7.4
@@ -114,4 +114,4 @@ def _more(rest: Rest) -> str:
 
 
 def _plain(number: float) -> str:
-    return f"{number:z.{1 if abs(number) >= 10 else 2}f}".replace("-", "−")
+    return unsigned(number, 1 if abs(number) >= 10 else 2)
