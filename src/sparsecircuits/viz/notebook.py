@@ -91,8 +91,11 @@ def show(
 
     Raises:
         CheckpointError: no such circuit, or one of another model.
-        ConfigError: a height or width that is none.
+        ConfigError: a height or width that is none; a name in place of the run.
     """
+    if not isinstance(run, Run):
+        how = f"; load_run({str(run)!r}) opens one" if isinstance(run, str | Path) else ""
+        raise ConfigError(f"run is {run!r}, {type(run).__name__}; expected a Run{how}")
     view = PageView("", height, width)  # before the measuring, which takes a while
     document = run_document(run, circuits_of(run, *circuits), title, None, effect_pairs, tasks)
     return PageView(render_page(document), view.height, view.width)
