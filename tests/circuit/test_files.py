@@ -57,7 +57,7 @@ def test_the_json_is_for_people(folder: Path):
 
 
 def test_nothing_there(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"none.circuit\.json"):
+    with pytest.raises(CheckpointError, match=r"none: no circuit here: it holds no circuit\.json$"):
         load_circuit(tmp_path / "none")
 
 
@@ -110,6 +110,15 @@ def test_json_of_another_kind(folder: Path, text: str):
     (folder / "circuit.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"circuit\.json"):
         load_circuit(folder)
+
+
+def test_a_run_taken_for_a_circuit_names_its_circuits(folder: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    for name in ("quote", "bracket"):
+        shutil.copytree(folder, run / "circuits" / name)
+    for taken in (run, run / "circuits"):
+        with pytest.raises(CheckpointError, match=r"no circuit\.json\b.*circuits: bracket, quote$"):
+            load_circuit(taken)
 
 
 def test_missing_values(folder: Path):

@@ -61,8 +61,17 @@ def test_a_vocabulary_that_is_not_the_corpus_one_is_refused(
 
 
 def test_no_run_there(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"nowhere: no run here: it holds no run\.json"):
-        load_run(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r": no run here: it holds no run\.json"):
+        load_run(tmp_path)
+
+
+def test_no_folder_there_and_how_to_open_a_bundled_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    said = (
+        r"^example: no run here: there is no such folder .*sparsecircuits\.examples\.example_folder\(NAME\)"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        load_run("example")
 
 
 @pytest.mark.parametrize(

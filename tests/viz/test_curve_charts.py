@@ -25,15 +25,29 @@ def test_training_and_validation_loss_and_density_by_tokens() -> None:
     losses, density = training_figure({"sparse": SPARSE, "dense": DENSE}).axes
     assert lines(losses) == [
         [[10, 5.0], [20, 4.0], [30, 3.5]],
-        [[20, 4.25], [30, 3.75]],
+        [[20, 4.25]],
+        [[30, 3.75]],
         [[10, 4.5]],
+        [],
         [[10, 4.5]],
+        [],
     ]
     assert lines(density) == [[[10, 1.0], [20, 0.5], [30, 0.1]], [[10, 1.0]]]
     legend: Any = losses.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["sparse", "dense"]
-    assert losses.lines[0].get_color() == losses.lines[1].get_color() != losses.lines[2].get_color()
+    assert [text.get_text() for text in legend.get_texts()] == ["sparse", "dense", "at the end, on more text"]
+    assert losses.lines[0].get_color() == losses.lines[1].get_color() != losses.lines[3].get_color()
     assert losses.lines[1].get_marker() == "o"
+
+
+def test_the_last_validation_stands_apart_once_training_has_ended() -> None:
+    losses, _ = training_figure({"sparse": SPARSE}).axes
+    end = losses.lines[2]
+    assert (end.get_linestyle(), end.get_marker()) == ("None", "*")
+    assert end.get_color() == losses.lines[1].get_color()
+    losses, _ = training_figure({"sparse": SPARSE}, unfinished=["sparse"]).axes
+    assert lines(losses) == [[[10, 5.0], [20, 4.0], [30, 3.5]], [[20, 4.25], [30, 3.75]]]
+    legend: Any = losses.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["sparse"]
 
 
 def test_early_losses_do_not_flatten_the_rest() -> None:

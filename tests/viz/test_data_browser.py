@@ -142,16 +142,21 @@ def test_curves_have_axes_a_readout_and_a_table(open_page):
         "Training: density of the weight matrices",
     ]
     training = section.locator("figure").nth(3)
-    assert training.locator(".readout").inner_text() == "1.1M tokens: training 2.25, validation 2.21"
+    assert training.locator(".readout").inner_text() == (
+        "1.1M tokens: training 2.25, validation 3.00, at the end, on more text 2.21"
+    )
     assert "training tokens" in training.locator(".axis-label").all_text_contents()
     training.locator("svg.chart").focus()
     opened.page.keyboard.press("ArrowLeft")
-    assert training.locator(".readout").inner_text() == "500k tokens: training 3.10, validation 3.00"
+    assert training.locator(".readout").inner_text() == (
+        "500k tokens: training 3.10, validation 3.00, at the end, on more text –"
+    )
     assert "training from 6.90 at 1,024 to 2.25" in training.locator("svg.chart").get_attribute("aria-label")
     training.locator("summary").click()
     training.locator("tbody tr").first.wait_for()
     rows = [numbers(row) for row in training.locator("tbody tr").all_inner_texts()]
-    assert rows == ["1,024 6.90 –", "500k 3.10 3.00", "1.1M 2.25 2.21"]
+    assert rows == ["1,024 6.90 – –", "500k 3.10 3.00 –", "1.1M 2.25 3.00 2.21"]
+    assert training.locator("circle.mark-2").count() == 2  # in the picture and beside its name
     assert "1 of 2 targets were missed" in section.locator("figure").nth(2).inner_text()
     opened.assert_quiet()
 

@@ -98,3 +98,15 @@ def test_show_says_when_there_are_no_circuits(tmp_path: Path):
     shutil.copytree(example_folder(), tmp_path / "run", ignore=shutil.ignore_patterns("circuits"))
     with pytest.raises(CheckpointError, match="no circuits yet"):
         show(load_run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        ("runs/mine", r"^run is 'runs/mine', str; expected a Run; load_run\('runs/mine'\) opens one$"),
+        (3, "^run is 3, int; expected a Run$"),
+    ],
+)
+def test_show_wants_a_run_and_not_its_name(run: Any, why: str):
+    with pytest.raises(ConfigError, match=why):
+        show(run)

@@ -84,9 +84,14 @@ def load_circuit(folder: str | Path) -> Circuit:
     """Read a circuit that :func:`save_circuit` wrote.
 
     Raises:
-        CheckpointError: missing or damaged, naming the file and what is wrong.
+        CheckpointError: missing or damaged, naming the file and what is wrong; in a run's folder, naming
+            the run's circuits.
     """
     path = Path(folder) / CIRCUIT_FILE
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder}: no circuit here: it holds no {CIRCUIT_FILE}{_elsewhere(path.parent)}"
+        )
     try:
         data = json.loads(path.read_text())
         if data["format"] != FORMAT or data["format_version"] not in (PLAIN_VERSION, FORMAT_VERSION):
@@ -101,7 +106,7 @@ def load_circuit(folder: str | Path) -> Circuit:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: damaged or missing: {error}") from error
+        raise CheckpointError(f"{path}: damaged: {error}") from error
     values = path.with_name(VALUES_FILE)
     if not values.is_file():
         raise CheckpointError(f"{values}: missing")
@@ -147,6 +152,14 @@ def circuit_hash(circuit: Circuit) -> str:
         digest.update(name.encode())
         digest.update(values.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _elsewhere(folder: Path) -> str:
+    """A sentence end that names the circuits of a run, where a run's folder was taken for a circuit's."""
+    for place in (folder / "circuits", folder):
+        if names := sorted(path.parent.name for path in place.glob(f"*/{CIRCUIT_FILE}")):
+            return f"; those in {place}: {', '.join(names)}"
+    return ""
 
 
 def _content_sha256(data: dict[str, Any]) -> str:

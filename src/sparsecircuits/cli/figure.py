@@ -125,19 +125,22 @@ def _training(options: Options) -> Made:
     from sparsecircuits.study.points import short_names
     from sparsecircuits.viz.curve_charts import training_figure
 
-    runs = {}
+    runs, unfinished = {}, set()
     for word in options.sources:
-        metrics = open_run(word).metrics()
+        run = open_run(word)
+        metrics = run.metrics()
         if not metrics:
             raise CheckpointError(f"{word}: the run keeps no metrics.jsonl, so there are no curves to draw")
         runs[str(Path(word))] = metrics
+        if metrics[-1]["step"] < run.config.train.steps:
+            unfinished.add(str(Path(word)))
     names = short_names(list(runs))
     runs = {names[word]: metrics for word, metrics in runs.items()}
     keys = ("step", "tokens", "loss", "val_loss", "density")
     rows = [
         {"run": name, **{key: row.get(key) for key in keys}} for name, some in runs.items() for row in some
     ]
-    return Made(training_figure(runs), rows)
+    return Made(training_figure(runs, {names[word] for word in unfinished}), rows)
 
 
 def _size_loss(options: Options) -> Made:

@@ -104,6 +104,11 @@ class Run:
         """Open an existing run folder; anything else raises :class:`CheckpointError`."""
         folder = Path(folder)
         path = folder / RUN_FILE
+        if not folder.exists():
+            raise CheckpointError(
+                f"{folder}: no run here: there is no such folder (for a run that comes with the package: "
+                f"load_run(sparsecircuits.examples.example_folder(NAME)))"
+            )
         if not path.is_file():
             raise CheckpointError(f"{folder}: no run here: it holds no {RUN_FILE}")
         data = _read_json(path)

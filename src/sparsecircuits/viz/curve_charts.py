@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -10,22 +10,38 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from sparsecircuits.viz.style import BLUE, INK, ORANGE, new_figure, plain_axes, series_style
 
+_AT_END: Mapping[str, Any] = {"ls": "none", "marker": "*", "ms": 10, "mec": "white", "mew": 0.8, "zorder": 4}
 
-def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+
+def training_figure(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], unfinished: Collection[str] = ()
+) -> Figure:
     """Loss and validation loss, and below them density, over the tokens seen; one colour a run.
+
+    The validation at the end of training is on eight times the text of those before, so it stands apart.
 
     Args:
         runs: name -> its metrics (:meth:`~sparsecircuits.train.Run.metrics`): rows with ``tokens``, ``loss``,
             ``density`` and now and then ``val_loss``.
+        unfinished: names of those whose training has not come to its end.
     """
     figure = new_figure(7.2, 5.2)
     losses, density = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    ended = False
     for index, (name, rows) in enumerate(runs.items()):
         colour, marker = series_style(index)
         losses.plot(*_points(rows, "loss"), color=colour, lw=0.8, alpha=0.45, zorder=2)
-        validated = _points(rows, "val_loss")
+        during, end = rows, rows[:0]
+        if rows and name not in unfinished and rows[-1].get("val_loss") is not None:
+            during, end = rows[:-1], rows[-1:]
+        validated = _points(during, "val_loss")
         losses.plot(*validated, color=colour, lw=1.6, marker=marker, ms=4, zorder=3, label=name)
+        if end:
+            losses.plot(*_points(end, "val_loss"), color=colour, **_AT_END)
+            ended = True
         density.plot(*_points(rows, "density"), color=colour, lw=1.6, zorder=2)
+    if ended:  # one entry for all runs
+        losses.plot([], [], color=INK, label="at the end, on more text", **_AT_END)
     losses.set_ylabel("loss (nats a token)\nthin: training; marked: validation", color=INK)
     losses.set_ylim(*_losses(runs))
     density.set_yscale("log")

@@ -91,7 +91,7 @@ def show(
 
     Raises:
         CheckpointError: no such circuit, or one of another model.
-        ConfigError: a height or width that is none.
+        ConfigError: a height or width that is none; a name in place of the run.
     """
     view = PageView("", height, width)  # before the measuring, which takes a while
     document = run_document(run, circuits_of(run, *circuits), title, None, effect_pairs, tasks)
@@ -103,7 +103,11 @@ def circuits_of(run: Run, *circuits: Circuit | str) -> list[Circuit]:
 
     Raises:
         CheckpointError: there is none of that name, or none at all.
+        ConfigError: what should be a run is something else, such as its name.
     """
+    if not isinstance(run, Run):
+        how = f"; load_run({str(run)!r}) opens one" if isinstance(run, str | Path) else ""
+        raise ConfigError(f"run is {run!r}, {type(run).__name__}; expected a Run{how}")
     known = sorted(path.parent.name for path in run.circuits.glob(f"*/{CIRCUIT_FILE}"))
     wanted = circuits or known
     if not wanted:

@@ -105,12 +105,26 @@ def sign_dashes(number: float, width: float) -> tuple[float, float] | None:
 
 
 def signed(number: float, digits: int = 2) -> str:
-    """With a sign, a proper minus.
+    """With a sign, a proper minus; below 0.01 two significant digits.
 
-    >>> signed(-0.251), signed(3)
-    ('−0.25', '+3.00')
+    >>> signed(-0.251), signed(3), signed(-0.00251), signed(0)
+    ('−0.25', '+3.00', '−0.0025', '+0.00')
     """
-    return f"{number:+z.{digits}f}".replace("-", "−")
+    return _short(number, digits, "+")
+
+
+def unsigned(number: float, digits: int = 2) -> str:
+    """The same without a plus.
+
+    >>> unsigned(12.3), unsigned(-0.00251), unsigned(0.0000042)
+    ('12.30', '−0.0025', '4.2e−06')
+    """
+    return _short(number, digits, "")
+
+
+def _short(number: float, digits: int, sign: str) -> str:
+    small = 0 < abs(number) < 0.01
+    return f"{number:{sign}{'#.2g' if small else f'z.{digits}f'}}".replace("-", "−")
 
 
 def _draw_path(

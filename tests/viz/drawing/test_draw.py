@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
 from sparsecircuits.viz.drawing import ActivePath
+from sparsecircuits.viz.drawing.active_path import Rest
 from sparsecircuits.viz.drawing.draw import draw_path, path_figure
 from sparsecircuits.viz.drawing.pills import pill_of
 from sparsecircuits.viz.drawing.place import place, through_heads
 from sparsecircuits.viz.drawing.prompt import prompt_path
+from sparsecircuits.viz.drawing.spots import Spot
 from sparsecircuits.viz.drawing.tracks import wire
+from sparsecircuits.viz.pen import signed
 from tests.viz.drawing.conftest import Example, Planted
 
 TASKS = (
@@ -116,6 +120,43 @@ def test_it_says_what_the_path_says(quote: Planted) -> None:
     assert {"quote $\\frac{$", "'  over  \"", str(close), *numbers} <= set(said)
     assert {"LAYER 0", "LAYER 1", "neurons", "tokens", "3 tokens", "2 tokens", "head"} <= set(said)
     assert f"probability {path.probability:.3f}" in said
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_lines_rest_and_constant_of_the_answer_make_up_its_lead(example: Example, task: str) -> None:
+    path = path_of(example, task)
+    answer = Spot("answer", len(path.tokens) - 1)
+    lines = [hop.contribution for hop in path.hops if hop.target == answer]
+    rest = path.left_out.get(answer, Rest(0, 0.0))
+    assert sum(lines) + rest.contribution + path.constant == pytest.approx(path.lead, abs=1e-4)
+    said = words(path_figure(path, example.tokenizer))
+    told = {f"{rest.count} more: {signed(rest.contribution)}"} if rest.count else set()
+    told |= {f"constant: {signed(path.constant)}", *map(signed, lines)}
+    assert told <= set(said)
+    shown = [signed(number) for number in (*lines, rest.contribution, path.constant)]
+    # Each number is rounded to within 0.005.
+    total = sum(float(number.replace("−", "-")) for number in shown)
+    assert total == pytest.approx(path.lead, abs=0.005 * (len(shown) + 1))
+
+
+def test_it_says_what_its_numbers_are(example: Example) -> None:
+    said = " ".join(words(path_figure(path_of(example, "single_double_quote"), example.tokenizer)))
+    assert "what its target would lose if this source alone were frozen at its mean" in said
+    assert "tokens, positions, the bigram table, biases and heads’ means count whole" in said
+
+
+def test_small_numbers_keep_two_digits(quote: Planted) -> None:
+    path = quote.path("ab'cde", "'\"")
+    (first, *others), end = path.hops, Spot("answer", 6)
+    small = dataclasses.replace(first, contribution=-0.00042)
+    changed = dataclasses.replace(
+        path, hops=(small, *others), constant=0.00999, left_out={end: Rest(3, 0.004)}
+    )
+    said = set(words(path_figure(changed, quote.known.tokenizer)))
+    assert {"−0.00042", "constant: +0.010", "3 more: +0.0040"} <= said
+    spot = next(iter(path.values))
+    pill = pill_of(spot, dataclasses.replace(path, means={spot: 0.0}, values={spot: 0.00123}), [], [], {})
+    assert pill.details[0].startswith("0.00 → 0.0012")
 
 
 def test_names_stand_in_place_of_indexes(quote: Planted) -> None:

@@ -158,6 +158,7 @@ def test_the_answer_adds_up(name: str, answers: tuple[int, ...]) -> None:
     frozen = torch.tensor([frozen_writes(circuit, config, channel) for channel in channels])
     constant = circuit.scale * float(row @ frozen)
     lead = float(trace.logits @ direction)
+    assert trace.answer_constant(direction) == pytest.approx(constant, abs=1e-5)
     assert sum(hop.contribution for hop in hops) + constant == pytest.approx(lead, abs=1e-4)
     logits = circuit.logits(model, TOKENS[None])[0, -1]
     assert torch.allclose(trace.logits, logits)

@@ -58,7 +58,7 @@ function lineChart({ title, note, x, y, series, marks = false }) {
   followCursor(picture, readout, drawn, across, up, x, y);
   return el("figure", { class: "chart-figure" },
     el("h4", {}, title), picture,
-    el("figcaption", {}, drawn.length > 1 ? el("span", { class: "series-names" }, drawn.map((one, i) => el("span", {}, seriesSample(i, marks), one.name))) : null, readout,
+    el("figcaption", {}, drawn.length > 1 ? el("span", { class: "series-names" }, drawn.map((one, i) => el("span", {}, seriesSample(i, marks, one.points.length === 1), one.name))) : null, readout,
       note ? el("p", { class: "note" }, note) : null, chartTable(x, y, drawn)));
 }
 
@@ -70,9 +70,9 @@ function chartSummary(title, x, y, series) {
   return `${title}: ${y.label} by ${x.label}; ${ends.join("; ")}. Left and right arrow keys read single points.`;
 }
 
-function seriesSample(i, marks) {
+function seriesSample(i, marks, alone) {
   return svg("svg", { width: 26, height: 10, viewBox: "0 0 26 10", "aria-hidden": "true" },
-    svg("path", { class: `series series-${i}`, d: "M1 5H25" }), marks ? svg("circle", { class: `mark mark-${i}`, cx: 13, cy: 5, r: 3.4 }) : null);
+    alone ? null : svg("path", { class: `series series-${i}`, d: "M1 5H25" }), marks || alone ? svg("circle", { class: `mark mark-${i}`, cx: 13, cy: 5, r: 3.4 }) : null);
 }
 
 // What a series was last known to be at x, in words.

@@ -8,7 +8,7 @@ function renderCurves(circuit) {
   const groups = [
     ["How the circuit was found", pruningCharts(circuit.pruning, circuit.metrics), "The steps of this pruning were not stored."],
     ["Size against loss", circuit.sweep ? [sweepChart(circuit.sweep)] : [], `No sweep yet: sparsecircuits prune RUN ${circuit.task} --sweep 0.05 0.1 0.15 0.3 0.6 finds a circuit for each target.`],
-    ["How the model was trained", training ? trainingCharts(training) : [], "The run came without its metrics."],
+    ["How the model was trained", training ? trainingCharts(training, data.models[circuit.model].tokens) : [], "The run came without its metrics."],
   ];
   show("curves", el("h3", {}, "Curves"),
     groups.some(([, charts]) => charts.length) ? el("div", { class: "chart-grid" }, groups.flatMap(([, charts]) => charts)) : null,
@@ -35,10 +35,12 @@ function sweepChart(points) {
     note: missed ? `${missed} of ${points.length} targets were missed; their best circuits are shown.` : `A pruning for each of ${points.length} targets.` });
 }
 
-function trainingCharts(training) {
+// The validation at the end of training is on eight times the text of those before, so it stands apart.
+function trainingCharts(training, tokens) {
+  const atEnd = ([at]) => at >= tokens, during = training.val_loss.filter((point) => !atEnd(point));
   const x = { label: "training tokens", unit: "tokens", format: short };
   return [
-    lineChart({ title: "Training: loss", x, y: { label: "nats per token", format: numberOf(2) }, series: [{ name: "training", points: training.loss }, { name: "validation", points: training.val_loss }] }),
+    lineChart({ title: "Training: loss", x, y: { label: "nats per token", format: numberOf(2) }, series: [{ name: "training", points: training.loss }, { name: "validation", points: during }, { name: "at the end, on more text", points: training.val_loss.filter(atEnd) }] }),
     lineChart({ title: "Training: density of the weight matrices", x, y: { label: "nonzero", format: (value) => percent(value, value < 0.1 ? 1 : 0), log: training.density.every(([, v]) => v > 0) }, series: [{ name: "density", points: training.density }] }),
   ].filter(Boolean);
 }

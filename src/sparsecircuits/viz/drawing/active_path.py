@@ -73,6 +73,8 @@ class ActivePath:
         answers: ids of one or two candidates.
         logits: of the answers, scaled.
         lead: what is explained: the first logit less the other, or less the mean of all others.
+        constant: what frozen values add to the lead, whatever the prompt's nodes do; with the hops into the
+            answer and those left out, it makes up the lead.
         probability: of the first answer, among the two or among all tokens.
         hops: those shown, by target, then source.
         looks: heads that values come through, with why they attend.
@@ -86,6 +88,7 @@ class ActivePath:
     answers: tuple[int, ...]
     logits: tuple[float, ...]
     lead: float
+    constant: float
     probability: float
     hops: tuple[Hop, ...]
     looks: tuple[Look, ...]
@@ -186,6 +189,7 @@ def active_path(
         answers=tuple(answers),
         logits=tuple(logits.tolist()),
         lead=lead,
+        constant=trace.answer_constant(direction),
         probability=float(chance),
         hops=tuple(sorted(search.hops, key=lambda hop: (_rank(hop.target), hop.target, hop.source))),
         looks=tuple(search.looks),

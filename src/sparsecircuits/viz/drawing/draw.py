@@ -1,7 +1,8 @@
 """An active path -> one still picture (SVG, PDF or PNG) in the manner of Gao et al. 2025, Fig 4.
 
-Tokens from left to right, layers from bottom to top. On a line stands what its source adds to its target,
-in a node its mean and its value here; what lowers its target is orange and dashed.
+Tokens from left to right, layers from bottom to top. On a line stands what its target would lose without its
+source (:mod:`~sparsecircuits.viz.drawing.trace`), in a node its mean and its value here; what lowers its
+target is orange and dashed.
 """
 
 from __future__ import annotations
@@ -34,9 +35,14 @@ from sparsecircuits.viz.style import BAND, BOX, FAINT, INK, LINE, MONO, PAPER, S
 from sparsecircuits.viz.tokens import visible
 
 _LEGEND = (
-    "On a line: what its source adds to its target (att.: how much its token attends); blue raises, orange "
-    "and dashed lowers. In a node: its mean → its value here."
+    "On a line: what its target would lose if this source alone were frozen at its mean, with the norm "
+    "held. Blue raises, orange and dashed lowers.",
+    "Lines from tokens, positions, the bigram table, biases and heads’ means count whole. att.: how much "
+    "a token attends to the source’s. In a node: its mean → its value here.",
+    "At the answer: lines + the smaller ones (“more”) + what frozen values add (“constant”) = the number "
+    "after the logits, up to rounding.",
 )
+_LEGEND_LINE = 15.0
 _NARROWEST = 860.0
 
 
@@ -166,7 +172,8 @@ def _draw_foot(
             draw_box(axes, x - 2, y - 8, CODE * len(text) + 4, 16, 3, BOX, "none")
         draw_text(axes, x, y, text, 11.5, INK if position in shown else SOFT, ha="left", family=MONO)
     draw_text(axes, 20, first, "whole prompt", 12, SOFT, ha="left")
-    draw_text(axes, 20, 16, _LEGEND, 10, SOFT, ha="left")
+    for line, text in enumerate(reversed(_LEGEND)):
+        draw_text(axes, 20, 16 + _LEGEND_LINE * line, text, 10, SOFT, ha="left")
 
 
 def _wrapped(texts: Sequence[str], width: float) -> list[tuple[float, int]]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparsecircuits.model import Node
-from sparsecircuits.viz.drawing.active_path import ActivePath
+from sparsecircuits.viz.drawing.active_path import ActivePath, Rest
 from sparsecircuits.viz.drawing.spots import ANSWER, BIAS, BIGRAM, POSITION, TOKEN, Spot
 from sparsecircuits.viz.layout import QKV
-from sparsecircuits.viz.pen import signed
+from sparsecircuits.viz.pen import signed, unsigned
 
 #: Pixels of a character: bold of 12 pixels, plain of 10, monospaced of 12.
 BOLD, SMALL, CODE = 8.2, 6.0, 7.4
@@ -88,12 +88,16 @@ def pill_of(
 
 
 def _answer(path: ActivePath, answers: Sequence[str], spot: Spot) -> Pill:
+    """What is explained, and what of it no line shows, so that lines, rest and constant make up the lead."""
     if len(answers) == 2:
         title = f"{answers[0]}  over  {answers[1]}"
         lead = f"logits {_plain(path.logits[0])} and {_plain(path.logits[1])}: {signed(path.lead)}"
     else:
         title, lead = answers[0], f"logit {_plain(path.logits[0])}: {signed(path.lead)} above the others"
-    return Pill(title, (lead, f"probability {path.probability:.3f}", *_others(path, spot)), code=True)
+    rest = path.left_out.get(spot)
+    more = (_more(rest),) if rest else ()
+    constant = f"constant: {signed(path.constant)}"
+    return Pill(title, (lead, f"probability {path.probability:.3f}", *more, constant), code=True)
 
 
 def _others(path: ActivePath, spot: Spot) -> tuple[str, ...]:
@@ -102,8 +106,12 @@ def _others(path: ActivePath, spot: Spot) -> tuple[str, ...]:
     shown = sum(abs(hop.contribution) for hop in path.hops if hop.target == spot)
     if rest is None or abs(rest.contribution) < _WORTH * (shown + abs(rest.contribution)):
         return ()
-    return (f"{rest.count} more: {signed(rest.contribution)}",)
+    return (_more(rest),)
+
+
+def _more(rest: Rest) -> str:
+    return f"{rest.count} more: {signed(rest.contribution)}"
 
 
 def _plain(number: float) -> str:
-    return f"{number:z.{1 if abs(number) >= 10 else 2}f}".replace("-", "−")
+    return unsigned(number, 1 if abs(number) >= 10 else 2)

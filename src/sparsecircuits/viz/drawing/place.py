@@ -38,7 +38,7 @@ _COLUMNS_APART, _GAP = 44.0, 78.0
 #: Room to the left of a column for the numbers on what comes into it from other tokens.
 _NUMBERS = 112.0
 _LANE = 12.0
-_FOOT = 74.0
+_FOOT = 104.0
 
 #: Layer and site row; tokens are before all, then layers, the bigram table and the bias, and the answer.
 RowKey = tuple[int, str]

@@ -143,6 +143,14 @@ class Trace:
             hops.append(Hop(Spot(BIAS, self.last), target, bias, bias))
         return hops
 
+    def answer_constant(self, direction: Tensor) -> float:
+        """What the frozen values of all writes add to ``direction``; with every hop into it, all there is."""
+        frozen = self.circuit.frozen
+        writes = [frozen[name] for name in frozen if SiteName.parse(name).site in WRITES]
+        row = (direction @ self.model.lm_head.weight).detach()
+        norm = self._norm(self.cache[FINAL_SITE], self.model.transformer["ln_f"])[self.last]
+        return self.circuit.scale * sum(float(norm * row @ values) for values in writes)
+
     def pattern(self, layer: int) -> Tensor:
         """[head, pos (query), pos (key)] how a layer's heads attend."""
         return self._patterns[layer]
