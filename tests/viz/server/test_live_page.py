@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sparsecircuits.circuit import Label, Labels, load_circuit, save_labels
+from sparsecircuits.model import Node
 from sparsecircuits.train import Run
 from tests.prune import planted
 from tests.viz.server.asking import Running, listening
@@ -326,3 +328,34 @@ def test_a_label_is_saved_and_found_again(chromium, served_run, tmp_path) -> Non
             assert page.locator(".label-draft").count() == 0  # nothing waits in the browser
             seen.assert_quiet()
             context.close()
+
+
+def test_labels_changed_elsewhere_are_told_and_ones_own_are_kept(chromium, served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    circuit = folder / "circuits" / "string_closing"
+    with listening(library_of(Run.open(folder))) as running:
+        context = chromium.new_context(viewport={"width": 1280, "height": 800})
+        seen = Visit(context, running)
+        page = seen.circuit(f"/c/planted/string_closing#node={VALUE}")
+        page.wait_for_function("() => document.querySelector('#live-status').textContent")
+        elsewhere = Labels({Node.parse(f"0.attn.resid_delta.{planted.WRITTEN}"): Label("theirs")})
+        save_labels(circuit, elsewhere)
+        page.locator(".label-edit summary").click()
+        page.locator("#label-name").fill("mine")
+        page.locator("#label-save").click()
+        page.wait_for_selector(".label-refused")
+        assert page.locator(".label-refused").inner_text() == (
+            "labels changed elsewhere; reload to see them, yours are kept in this browser"
+        )
+        assert load_circuit(circuit).labels == elsewhere
+        page.reload()
+        page.wait_for_selector(".label-draft")
+        assert page.locator(".label-name").inner_text() == "mine"
+        page.wait_for_function("() => document.querySelector('#live-status').textContent")
+        page.locator(".label-edit summary").click()
+        page.locator("#label-note").fill("and a note")
+        page.locator("#label-save").click()
+        page.wait_for_function("() => !document.querySelector('.label-draft')")
+        both = elsewhere.with_node(Node.parse(VALUE), Label("mine", "and a note"))
+        assert load_circuit(circuit).labels == both
+        context.close()

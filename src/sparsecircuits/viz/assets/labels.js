@@ -120,7 +120,9 @@ function draftBar(circuit, redraw) {
     said.textContent = `Read it with: sparsecircuits label RUN ${shellWord(circuit.task)} --from FILE`;
   };
   const discard = () => { discardDraft(circuit); state.graph.relabel(); redraw(); };
+  const { refused } = draftOf(circuit);
   return el("div", { class: "label-draft" },
+    refused ? el("p", { class: "notice label-refused", role: "alert" }, refused) : null,
     el("p", { class: "note" }, `${count(changes)} ${changes === 1 ? "change is" : "changes are"} not in the circuit's file: ${labelling.kept ? "kept in this browser only." : "gone when this page closes."}`),
     el("p", { class: "label-buttons" },
       el("button", { type: "button", class: "quiet", id: "label-copy", onclick: copy }, "Copy as commands"),

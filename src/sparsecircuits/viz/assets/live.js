@@ -72,9 +72,14 @@ async function loadPrompts() {
   take(live.prompts[0]);
 }
 
-// Labels go straight into the circuit's file.
-async function saveLabels(circuit, labels) {
-  await asked("/api/labels", { run: live.run, circuit: live.circuit, sha256: circuit.sha256, labels });
+// Labels go straight into the circuit's file, unless it holds others than this page began from.
+async function saveLabels(circuit, labels, began) {
+  try {
+    await asked("/api/labels", { run: live.run, circuit: live.circuit, sha256: circuit.sha256, labels, began });
+  } catch (error) {
+    if (!error.told?.labels) throw error;
+    throw Object.assign(new Error("labels changed elsewhere; reload to see them, yours are kept in this browser"), { keeps: true });
+  }
 }
 
 // Take one of the task's prompts.

@@ -186,19 +186,30 @@ class Server:
         return JSONResponse(await self.desk.answer(told))
 
     async def labels(self, asked: dict[str, Any]) -> Response:
-        """Give a circuit these labels in place of those that it has."""
+        """Give a circuit these labels in place of those that it has.
+
+        The page says from which labels it began. If the file holds others by now, as a second page or the
+        command line may have written, nothing is: the answer is 409 with what the file holds.
+        """
         run, circuit = self._listed(asked)
         if run.bundled:
             raise Refused(f"{run.name} comes with the package, and nothing is written into it")
-        labels = Labels.from_dict(asked.get("labels"))
+        labels, began = Labels.from_dict(asked.get("labels")), Labels.from_dict(asked.get("began"), "began")
 
-        def write() -> None:
+        def write() -> Labels:
             with self._writing:
-                if circuit_hash(circuit.load()) != asked.get("sha256"):
+                loaded = circuit.load()
+                if circuit_hash(loaded) != asked.get("sha256"):
                     raise Refused("the circuit is not what this page shows any more; open it anew")
+                # Those that are asked for are there if the answer to an earlier request was lost.
+                if loaded.labels not in (began, labels):
+                    return loaded.labels
                 self.documents.relabel(run, circuit, labels)
+                return labels
 
-        await self.desk.answer(write)
+        held = await self.desk.answer(write)
+        if held != labels:
+            return JSONResponse({"error": "labels changed elsewhere", "labels": held.to_dict()}, 409)
         return JSONResponse({"labels": labels.to_dict()})
 
     async def prune(self, asked: dict[str, Any]) -> Response:
