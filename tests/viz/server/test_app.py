@@ -233,3 +233,29 @@ def test_assets_are_a_fixed_table(app) -> None:
         assert answer.headers["content-type"].startswith(asset.kind)
     assert call(app, "GET", "/assets/page.html", own()).status == 404
     assert call(app, "GET", "/assets/", own()).status == 404
+
+
+def test_a_damaged_circuit_is_told(served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    (folder / "circuits" / "larger" / "circuit.json").write_text('{"format": "spa')
+    app = build_app(Library(lambda: [("planted", Run.open(folder))]), POLICY)
+    (run,) = call(app, "GET", "/api/runs", own()).json["runs"]
+    assert [circuit["key"] for circuit in run["circuits"]] == ["string_closing"]
+    ((name, error),) = [(one["name"], one["error"]) for one in run["damaged"]]
+    assert name == "larger"
+    assert error.startswith("circuit.json: damaged or missing: Unterminated string")
+    assert str(tmp_path) not in error
+    assert call(app, "GET", "/c/planted/larger", own()).status == 404
+
+
+def test_an_unknown_address_names_what_is_there(served_run) -> None:
+    app = build_app(Library(lambda: [("<b>&", served_run)]), POLICY)
+    for path in ("/c/unknown", "/c/unknown/larger", "/c/b/unknown"):
+        answer = call(app, "GET", path, own())
+        assert answer.status == 404
+        page = answer.body.decode()
+        assert '<a href="/">' in page
+        assert '<a href="/c/b/larger">&lt;b&gt;&amp;: larger</a>' in page
+        assert "unknown" not in page
+        assert TOKEN not in page
+        assert "<script" not in page

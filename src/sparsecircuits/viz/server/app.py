@@ -40,7 +40,7 @@ from sparsecircuits.viz.server.documents import Documents
 from sparsecircuits.viz.server.guard import Guard, Policy, read_json
 from sparsecircuits.viz.server.library import Library, ListedCircuit, ListedRun, NotListed
 from sparsecircuits.viz.server.prunings import Prunings, Refused
-from sparsecircuits.viz.server.shell import assets, shell
+from sparsecircuits.viz.server.shell import assets, not_found, shell
 
 Handler = Callable[[dict[str, Any]], Awaitable[Response]]
 #: A document is sent in pieces, so that a reader who dawdles costs one piece of memory.
@@ -79,6 +79,7 @@ class Server:
         """The table above."""
         pages = [
             Route("/", self.home, methods=["GET"]),
+            Route("/c/{run}", self.no_circuit, methods=["GET"]),
             Route("/c/{run}/{circuit}", self.circuit, methods=["GET"]),
             Route("/compare", self.compare_page, methods=["GET"]),
         ]
@@ -108,8 +109,15 @@ class Server:
     async def circuit(self, request: Request) -> Response:
         """A circuit's page."""
         run, circuit = request.path_params["run"], request.path_params["circuit"]
-        self.library.circuit(run, circuit)
+        try:
+            self.library.circuit(run, circuit)
+        except NotListed as error:
+            return self._not_found(str(error))
         return HTMLResponse(shell("circuit", self.policy.token, run, circuit))
+
+    async def no_circuit(self, _request: Request) -> Response:
+        """An address that names no circuit."""
+        return self._not_found("no such circuit is listed")
 
     async def compare_page(self, _request: Request) -> Response:
         """Two circuits side by side; which, the page's own address says."""
@@ -222,6 +230,15 @@ class Server:
         await self.desk.answer(self.prunings.cancel)
         return JSONResponse({"pruning": self.prunings.latest()})
 
+    def _not_found(self, reason: str) -> Response:
+        """What is listed instead. Of the address that was asked for, nothing is repeated."""
+        known = [
+            (f"/c/{run.key}/{circuit.key}", f"{run.name}: {circuit.name}")
+            for run in self.library.runs()
+            for circuit in run.circuits.values()
+        ]
+        return HTMLResponse(not_found(reason, known), 404)
+
     def _listed(self, asked: dict[str, Any]) -> tuple[ListedRun, ListedCircuit]:
         run, circuit = str(asked.get("run")), str(asked.get("circuit"))
         return self.library.run(run), self.library.circuit(run, circuit)
@@ -238,6 +255,7 @@ class Server:
             "val_loss": result.get("val_loss"),
             "tasks": [] if why else self.library.task_names(listed.run),
             "why_not_pruned": why,
+            "damaged": [{"name": name, "error": error} for name, error in listed.damaged.items()],
             "circuits": [
                 {"key": one.key, "name": one.name, **{k: v for k, v in one.facts.items() if k != "model"}}
                 for one in listed.circuits.values()
