@@ -394,3 +394,13 @@ def test_a_damaged_circuit_is_in_the_list_as_text(chromium, served_run, tmp_path
         assert page.locator('a[href="/c/planted/larger"]').count() == 1
         seen.assert_quiet()
         context.close()
+
+
+@pytest.mark.parametrize("name", ["0.attn.v.999", "%E0%A4%A"])
+def test_an_unknown_node_in_a_link_is_told(visit, name: str) -> None:
+    seen = visit()
+    page = seen.circuit(f"/c/planted/string_closing#node={name}")
+    assert page.locator("#notice").inner_text() == (
+        f"No node “{name}” is in this circuit; it is shown with none chosen."
+    )
+    seen.assert_quiet()

@@ -32,9 +32,14 @@ function renderMaking({ done, of, what }) {
 // #node=NAME, as other pages of the server say it, becomes the address that the circuit's page understands.
 function beginAt(told) {
   const name = /^#node=(.+)$/.exec(location.hash)?.[1];
-  if (name) history.replaceState(null, "", address(told.circuits[0].id, decodeURIComponent(name)));
+  if (name) history.replaceState(null, "", address(told.circuits[0].id, decoded(name)));
   start(told);
   byId("foot").textContent = `sparsecircuits · live · page format ${told.version}`;
+}
+
+// As it stands where it is no escaped text.
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
 }
 
 function startLive() {
