@@ -357,7 +357,8 @@ def test_labels_changed_elsewhere_are_told_and_ones_own_are_kept(chromium, serve
         seen = Visit(context, running)
         page = seen.circuit(f"/c/planted/string_closing#node={VALUE}")
         page.wait_for_function("() => document.querySelector('#live-status').textContent")
-        elsewhere = Labels({Node.parse(f"0.attn.resid_delta.{planted.WRITTEN}"): Label("theirs")})
+        written = Node.parse(f"0.attn.resid_delta.{planted.WRITTEN}")
+        elsewhere = Labels({written: Label("theirs"), Node.parse(VALUE): Label("also theirs")})
         save_labels(circuit, elsewhere)
         page.locator(".label-edit summary").click()
         page.locator("#label-name").fill("mine")
@@ -370,6 +371,7 @@ def test_labels_changed_elsewhere_are_told_and_ones_own_are_kept(chromium, serve
         page.reload()
         page.wait_for_selector(".label-draft")
         assert page.locator(".label-name").inner_text() == "mine"
+        assert page.locator(".label-replaced").inner_text() == f"In the file, {VALUE} has: also theirs"
         page.wait_for_function("() => document.querySelector('#live-status').textContent")
         page.locator(".label-edit summary").click()
         page.locator("#label-note").fill("and a note")

@@ -71,6 +71,15 @@ function labelsNow(circuit) {
   };
 }
 
+// What the file says where a change made here would replace it: [node or group, its name and note there].
+function replacedBy(circuit) {
+  const { given, nodes, groups } = draftOf(circuit), told = ({ name, note }) => [name, note].filter(Boolean).join(": ");
+  return [
+    ...[...nodes.keys()].filter((node) => Object.hasOwn(given.nodes, node)).map((node) => [node, told(given.nodes[node])]),
+    ...[...groups.keys()].filter((name) => groupOf(given, name)).map((name) => [name, `${told(groupOf(given, name))} (${groupOf(given, name).nodes.join(", ")})`]),
+  ];
+}
+
 const changesOf = (circuit) => draftOf(circuit).nodes.size + draftOf(circuit).groups.size;
 
 // Change the label of a node (kind "nodes") or the group of a name ("groups"); null takes it away.
