@@ -10,6 +10,22 @@ import pytest
 from benchmarks import truth_report as truth
 
 
+def matched(
+    task: str, *, nodes: int, added: int, minimal: float | None, passed: bool = True
+) -> dict[str, Any]:
+    """One circuit whose inside was matched."""
+    return {
+        "run": "small",
+        "task": task,
+        "nodes": nodes,
+        "added": added,
+        "passed": passed,
+        "minimal_before": 0.9,
+        "minimal": minimal,
+        "others": {"T3": True, "T4": True},
+    }
+
+
 def card(task: str, *, sufficient: str = "yes", controlled: str = "open", **tests: Any) -> dict[str, Any]:
     """A card with some tests' estimates, all passed; ``None``: out of reach."""
     states = dict.fromkeys(("Sufficient", "Robust", "Controlled", "Faithful", "Verified"), "no")
@@ -54,6 +70,12 @@ FOUND = {
         "demo paper": [card("a", sufficient="no")],
         "small paper": [],
     },
+    "matching": [
+        matched("a", nodes=10, added=30, minimal=0.25),
+        matched("b", nodes=10, added=0, minimal=1.0),
+        matched("c", nodes=10, added=90, minimal=0.5, passed=False),
+        matched("else_elif", nodes=0, added=0, minimal=None),
+    ],
     "cost": {"quick": 9.0, "standard": 200.0},
 }
 
@@ -70,6 +92,11 @@ def test_figures_by_hand() -> None:
     assert rows["nonsense tasks: smallest ratio of nodes, median over tasks"] == (8.0, 10)
     assert rows["random weights: smallest ratio of nodes"] == (20.0, 10)
     assert rows["replay: largest change of a loss"] == (2e-6, 1e-5)
+    assert rows["inside matched with more nodes: share, of 3"] == (pytest.approx(2 / 3), None)
+    assert rows["inside matched: nodes, times, geometric mean"] == (pytest.approx(2.0), None)  # 4 and 1
+    assert rows["inside matched: share with T3, T4 and T13"] == (pytest.approx(2 / 3), None)
+    assert rows["inside matched: share with T3, T4, T13 and T16"] == (pytest.approx(1 / 3), None)
+    assert rows["inside matched: nodes that are not idle, median"] == (0.625, None)
     assert rows["cost, one demo circuit, standard: seconds"] == (200.0, 180)
 
 
@@ -82,6 +109,7 @@ def test_tables_and_pictures_are_of_the_cards(tmp_path: Path) -> None:
         in block
     )
     assert "| T8 nonsense tasks" in block
+    assert "| small | `c` | 10 | 90 | fail | pass, pass | 90% | 50% |" in block
     assert "0 of 2, median 4" in block
     truth.pictures(FOUND, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())

@@ -137,6 +137,14 @@ def test_other_circuits_go_to_the_run_of_their_model(call, stand: Stand, tmp_pat
     assert call("view", "example", "--also", "nowhere").err == "error: --also nowhere: no such folder\n"
 
 
+def test_a_damaged_circuit_is_warned_of(call, stand: Stand) -> None:
+    shutil.copytree(example_folder(), "runs/mine")
+    Path("runs/mine/circuits/for_while/circuit.json").write_text("{")
+    told = call("view", "mine", "--port", "0")
+    assert told.code == 0
+    assert "warning: mine: the circuit for_while is damaged: circuit.json: damaged or missing" in told.err
+
+
 def test_runs_and_circuits_that_are_not_there(call) -> None:
     assert "no run 'mine'" in call("view", "mine").err
     assert "did you mean 'for_while'?" in call("view", "example", "for_whil").err

@@ -78,11 +78,28 @@ def test_without_a_report_card_the_page_says_how_to_get_one(open_page):
     assert "sparsecircuits check RUN single_double_quote" in opened.page.locator("#card").inner_text()
 
 
-@pytest.mark.parametrize("fragment", ["#nowhere", "#%E0%A4%A", "#sparse/single_double_quote/9.attn.v.1", "#"])
-def test_unknown_address_falls_back(open_page, fragment):
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        ("#nowhere", "No circuit “nowhere” is here; this is the first one."),
+        ("#<b>", "No circuit “<b>” is here; this is the first one."),
+        ("#%E0%A4%A", "No circuit “%E0%A4%A” is here; this is the first one."),
+        (
+            "#sparse/single_double_quote/9.attn.v.1",
+            "No node “9.attn.v.1” is in this circuit; it is shown with none chosen.",
+        ),
+        ("#", ""),
+        ("", ""),
+    ],
+)
+def test_unknown_address_falls_back_and_says_so(open_page, fragment, said):
     opened = open_page(demo_document(), fragment)
     assert opened.page.locator("[data-node]").count() == 13
     assert opened.page.locator("#node-name").count() == 0
+    assert opened.page.locator("#notice").text_content() == said
+    assert opened.page.locator("#notice").is_visible() == bool(said)
+    opened.page.locator("[data-node]").first.click()
+    assert not opened.page.locator("#notice").is_visible()
     opened.assert_quiet()
 
 

@@ -16,8 +16,10 @@ from tests.viz.large import large_circuit
 
 # Pixels of the canvas that are clearly blue or orange: what the edges have been painted with.
 COLOURED = """() => {
-  const canvas = document.querySelector("#graph canvas"), pen = canvas.getContext("2d");
-  const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  const { width, height } = document.querySelector("#graph canvas");
+  const pen = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  pen.drawImage(document.querySelector("#graph canvas"), 0, 0);
+  const { data } = pen.getImageData(0, 0, width, height);
   let found = 0;
   for (let i = 0; i < data.length; i += 4) found += Math.abs(data[i] - data[i + 2]) > 24;
   return found;

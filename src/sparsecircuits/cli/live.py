@@ -42,6 +42,9 @@ def serve(options: Options, tasks: dict[str, Task]) -> None:
     library = Library(runs, circuits=options.circuits, more=options.also, tasks=tasks)
     if not library.runs():
         raise CheckpointError(f"{options.run or RUNS}: no finished run here")
+    for run in library.runs():
+        for name, error in run.damaged.items():
+            print(f"warning: {run.key}: the circuit {name} is damaged: {error}", file=sys.stderr)
     bound = bind(options.host, options.port, options.token, options.allow_host)
     if bound.open_to_others:
         print(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from sparsecircuits.circuit import load_circuit, model_hash, save_circuit
+from sparsecircuits.circuit import Labels, load_circuit, model_hash, save_circuit, save_labels
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.examples import example_folder
 from sparsecircuits.train import Run
 from sparsecircuits.viz import check_document
@@ -156,7 +157,8 @@ def test_labels_go_into_the_file_and_the_document(served_run, tmp_path) -> None:
     document = made(app)
     node = f"0.attn.v.{planted.VALUE}"
     labels = {"nodes": {node: {"name": "which quote <b>", "note": ""}}, "groups": []}
-    asked = {**ONE, "sha256": document["circuits"][0]["sha256"], "labels": labels}
+    none: dict[str, Any] = {"nodes": {}, "groups": []}
+    asked = {**ONE, "sha256": document["circuits"][0]["sha256"], "labels": labels, "began": none}
     assert post(app, "/api/labels", asked).json == {"labels": labels}
     assert load_circuit(folder / "circuits" / "string_closing").labels.to_dict() == labels
     answer = post(app, "/api/document", ONE)  # not made anew
@@ -173,11 +175,31 @@ def test_labels_go_into_the_file_and_the_document(served_run, tmp_path) -> None:
         {"nodes": {"0.attn.v.1": {"name": "not kept"}}},
         {"nodes": {node: {"name": "x" * 81}}},
     ):
-        assert post(app, "/api/labels", {**asked, "labels": wrong}).status == 422
+        assert post(app, "/api/labels", {**asked, "began": labels, "labels": wrong}).status == 422
     assert load_circuit(folder / "circuits" / "string_closing").labels.to_dict() == labels
-    empty = {**asked, "labels": {"nodes": {}, "groups": []}}
+    empty = {**asked, "labels": none, "began": labels}
     assert post(app, "/api/labels", empty).status == 200
     assert "labels" not in post(app, "/api/document", ONE).json["circuits"][0]
+
+
+def test_labels_written_elsewhere_are_not_overwritten(served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    circuit = folder / "circuits" / "string_closing"
+    app = build_app(Library(lambda: [("planted", Run.open(folder))]), POLICY)
+    one, other = (
+        {"nodes": {f"0.attn.v.{planted.VALUE}": {"name": name, "note": ""}}, "groups": []}
+        for name in ("one", "other")
+    )
+    none: dict[str, Any] = {"nodes": {}, "groups": []}
+    save_labels(circuit, Labels.from_dict(one))  # as the command line does
+    asked = {**ONE, "sha256": circuit_hash(load_circuit(circuit)), "labels": other}
+    refused = post(app, "/api/labels", {**asked, "began": none})
+    assert (refused.status, refused.json) == (409, {"error": "labels changed elsewhere", "labels": one})
+    assert post(app, "/api/labels", asked).status == 422  # who does not say, writes nothing
+    assert load_circuit(circuit).labels.to_dict() == one
+    assert post(app, "/api/labels", {**asked, "began": one}).status == 200
+    assert post(app, "/api/labels", {**asked, "began": one}).status == 200  # they are there already
+    assert load_circuit(circuit).labels.to_dict() == other
 
 
 def test_a_bundled_run_is_not_labelled() -> None:
@@ -211,3 +233,29 @@ def test_assets_are_a_fixed_table(app) -> None:
         assert answer.headers["content-type"].startswith(asset.kind)
     assert call(app, "GET", "/assets/page.html", own()).status == 404
     assert call(app, "GET", "/assets/", own()).status == 404
+
+
+def test_a_damaged_circuit_is_told(served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    (folder / "circuits" / "larger" / "circuit.json").write_text('{"format": "spa')
+    app = build_app(Library(lambda: [("planted", Run.open(folder))]), POLICY)
+    (run,) = call(app, "GET", "/api/runs", own()).json["runs"]
+    assert [circuit["key"] for circuit in run["circuits"]] == ["string_closing"]
+    ((name, error),) = [(one["name"], one["error"]) for one in run["damaged"]]
+    assert name == "larger"
+    assert error.startswith("circuit.json: damaged or missing: Unterminated string")
+    assert str(tmp_path) not in error
+    assert call(app, "GET", "/c/planted/larger", own()).status == 404
+
+
+def test_an_unknown_address_names_what_is_there(served_run) -> None:
+    app = build_app(Library(lambda: [("<b>&", served_run)]), POLICY)
+    for path in ("/c/unknown", "/c/unknown/larger", "/c/b/unknown"):
+        answer = call(app, "GET", path, own())
+        assert answer.status == 404
+        page = answer.body.decode()
+        assert '<a href="/">' in page
+        assert '<a href="/c/b/larger">&lt;b&gt;&amp;: larger</a>' in page
+        assert "unknown" not in page
+        assert TOKEN not in page
+        assert "<script" not in page

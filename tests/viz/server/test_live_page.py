@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sparsecircuits.circuit import Label, Labels, load_circuit, save_labels
+from sparsecircuits.model import Node
 from sparsecircuits.train import Run
 from tests.prune import planted
 from tests.viz.server.asking import Running, listening
@@ -151,6 +153,22 @@ def test_one_token_can_be_chosen_and_shows_the_nodes_activation(visit) -> None:
     assert page.locator(".changes li").inner_text() == f"{VALUE} frozen at its mean at token 3 ' ×"
     page.locator("#live-text").fill("f")  # a prompt without that token
     page.wait_for_function("() => document.querySelectorAll('.changes li').length === 0")
+    assert page.locator("#live-dropped").inner_text() == "1 change dropped: token 3 is gone"
+    assert page.locator("#live-node .live-node-name").inner_text() == f"{VALUE} at all tokens"
+    page.locator("#live-ablate").click()
+    assert page.locator("#live-dropped").count() == 0
+    seen.assert_quiet()
+
+
+def test_the_panel_names_the_token_of_the_present_prompt(visit) -> None:
+    seen = visit()
+    page = seen.circuit(f"/c/planted/string_closing#node={VALUE}")
+    page.locator("#live-text").fill("f('abc")
+    page.wait_for_function("() => document.querySelectorAll('#live-tokens [data-at]').length === 7")
+    page.locator('#live-tokens [data-at="4"]').click()
+    assert page.locator(".live-node-name").inner_text() == f"{VALUE} at token 4 a"
+    page.locator("#live-text").fill("f('xyz")
+    page.wait_for_function("() => document.querySelector('.live-node-name').textContent.endsWith('4 x')")
     seen.assert_quiet()
 
 
@@ -175,8 +193,11 @@ def test_a_prompt_that_is_too_long_is_told_and_the_odds_stay(visit) -> None:
     page.wait_for_selector("#live-status.wrong")
     assert page.locator("#live-status").inner_text().startswith("the prompt has 100 tokens")
     assert page.locator(".odds-of").count() == 3
+    assert page.locator("#live-former").inner_text() == "for the former prompt"
+    assert page.locator(".odds-of").first.evaluate("e => getComputedStyle(e).opacity") == "0.45"
     page.locator("#live-text").fill("f('abc")
     page.wait_for_selector("#live-status:not(.wrong)")
+    assert page.locator("#live-former, .former").count() == 0
     # The browser notes the refusal, and nothing else.
     assert [text for text in seen.complaints if "422" not in text] == []
 
@@ -326,3 +347,62 @@ def test_a_label_is_saved_and_found_again(chromium, served_run, tmp_path) -> Non
             assert page.locator(".label-draft").count() == 0  # nothing waits in the browser
             seen.assert_quiet()
             context.close()
+
+
+def test_labels_changed_elsewhere_are_told_and_ones_own_are_kept(chromium, served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    circuit = folder / "circuits" / "string_closing"
+    with listening(library_of(Run.open(folder))) as running:
+        context = chromium.new_context(viewport={"width": 1280, "height": 800})
+        seen = Visit(context, running)
+        page = seen.circuit(f"/c/planted/string_closing#node={VALUE}")
+        page.wait_for_function("() => document.querySelector('#live-status').textContent")
+        written = Node.parse(f"0.attn.resid_delta.{planted.WRITTEN}")
+        elsewhere = Labels({written: Label("theirs"), Node.parse(VALUE): Label("also theirs")})
+        save_labels(circuit, elsewhere)
+        page.locator(".label-edit summary").click()
+        page.locator("#label-name").fill("mine")
+        page.locator("#label-save").click()
+        page.wait_for_selector(".label-refused")
+        assert page.locator(".label-refused").inner_text() == (
+            "labels changed elsewhere; reload to see them, yours are kept in this browser"
+        )
+        assert load_circuit(circuit).labels == elsewhere
+        page.reload()
+        page.wait_for_selector(".label-draft")
+        assert page.locator(".label-name").inner_text() == "mine"
+        assert page.locator(".label-replaced").inner_text() == f"In the file, {VALUE} has: also theirs"
+        page.wait_for_function("() => document.querySelector('#live-status').textContent")
+        page.locator(".label-edit summary").click()
+        page.locator("#label-note").fill("and a note")
+        page.locator("#label-save").click()
+        page.wait_for_function("() => !document.querySelector('.label-draft')")
+        both = elsewhere.with_node(Node.parse(VALUE), Label("mine", "and a note"))
+        assert load_circuit(circuit).labels == both
+        context.close()
+
+
+def test_a_damaged_circuit_is_in_the_list_as_text(chromium, served_run, tmp_path) -> None:
+    folder = Path(shutil.copytree(served_run.folder, tmp_path / "run"))
+    damaged = folder / "circuits" / "<img src=x>"
+    damaged.mkdir()
+    (damaged / "circuit.json").write_text("{")
+    with listening(library_of(Run.open(folder))) as running:
+        context = chromium.new_context()
+        seen = Visit(context, running)
+        page = seen.open("/")
+        page.wait_for_selector(".damaged li")
+        assert page.locator(".damaged li").inner_text().startswith("<img src=x> is damaged: circuit.json: ")
+        assert page.locator('a[href="/c/planted/larger"]').count() == 1
+        seen.assert_quiet()
+        context.close()
+
+
+@pytest.mark.parametrize("name", ["0.attn.v.999", "%E0%A4%A"])
+def test_an_unknown_node_in_a_link_is_told(visit, name: str) -> None:
+    seen = visit()
+    page = seen.circuit(f"/c/planted/string_closing#node={name}")
+    assert page.locator("#notice").inner_text() == (
+        f"No node “{name}” is in this circuit; it is shown with none chosen."
+    )
+    seen.assert_quiet()

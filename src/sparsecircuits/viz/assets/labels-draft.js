@@ -3,9 +3,10 @@
 // the document has caught up with is forgotten.
 
 const LABEL_LIMITS = { name: 80, note: 2000 };
-// Whoever can write the circuit's file sets save: async (circuit, labels). Then no change has to wait.
-const labelling = { save: null, kept: true }; // kept: whether the browser keeps what is typed
-const drafts = new WeakMap(); // circuit -> { given: its labels in the document, nodes: Map, groups: Map }; null: taken away
+// Whoever can write the circuit's file sets save: async (circuit, labels, began), where began is what the file
+// held when last heard of. Then no change has to wait, unless save fails with an error that keeps it.
+const labelling = { save: null, kept: true, turn: Promise.resolve() }; // kept: whether the browser keeps what is typed
+const drafts = new WeakMap(); // circuit -> { given: its labels in the document, nodes: Map, groups: Map, refused }; null: taken away
 
 const sameText = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 const labelKey = (circuit) => `sparsecircuits.labels.${circuit.sha256}`;
@@ -70,30 +71,58 @@ function labelsNow(circuit) {
   };
 }
 
+// What the file says where a change made here would replace it: [node or group, its name and note there].
+function replacedBy(circuit) {
+  const { given, nodes, groups } = draftOf(circuit), told = ({ name, note }) => [name, note].filter(Boolean).join(": ");
+  return [
+    ...[...nodes.keys()].filter((node) => Object.hasOwn(given.nodes, node)).map((node) => [node, told(given.nodes[node])]),
+    ...[...groups.keys()].filter((name) => groupOf(given, name)).map((name) => [name, `${told(groupOf(given, name))} (${groupOf(given, name).nodes.join(", ")})`]),
+  ];
+}
+
 const changesOf = (circuit) => draftOf(circuit).nodes.size + draftOf(circuit).groups.size;
 
 // Change the label of a node (kind "nodes") or the group of a name ("groups"); null takes it away.
 async function changeLabel(circuit, kind, key, value) {
   const draft = draftOf(circuit), at = (name) => circuit.nodes.findIndex((node) => node.name === name);
   if (value?.nodes) value.nodes = [...value.nodes].sort((a, b) => at(a) - at(b)); // as the circuit's file has them
+  const had = draft[kind].has(key), before = draft[kind].get(key);
   draft[kind].set(key, value);
   dropCaughtUp(draft);
-  const labels = labelsNow(circuit);
   if (labelling.save) {
     try {
-      await labelling.save(circuit, labels);
+      await saveDraft(circuit);
     } catch (error) {
-      draft[kind].delete(key); // nothing was kept, so nothing is shown
+      if (had) draft[kind].set(key, before); else draft[kind].delete(key); // nothing was kept, so nothing is shown
       throw error;
     }
-    Object.assign(draft, { given: labels, nodes: new Map(), groups: new Map() });
   }
   keepDraft(circuit);
   circuit.labels = labelsNow(circuit);
 }
 
+// Bring the draft into the file; one save after the other, so that each begins from what the last one wrote.
+// What the file's keeper refused, but keeps, stays a draft that says why.
+function saveDraft(circuit) {
+  const draft = draftOf(circuit);
+  const saved = labelling.turn.then(async () => {
+    const labels = labelsNow(circuit);
+    try {
+      await labelling.save(circuit, labels, draft.given);
+    } catch (error) {
+      if (!error.keeps) throw error;
+      draft.refused = error.message;
+      return;
+    }
+    Object.assign(draft, { given: labels, refused: null });
+    dropCaughtUp(draft);
+  });
+  labelling.turn = saved.catch(() => {});
+  return saved;
+}
+
 function discardDraft(circuit) {
-  Object.assign(draftOf(circuit), { nodes: new Map(), groups: new Map() });
+  Object.assign(draftOf(circuit), { nodes: new Map(), groups: new Map(), refused: null });
   keepDraft(circuit);
   circuit.labels = labelsNow(circuit);
 }

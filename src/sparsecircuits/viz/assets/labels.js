@@ -120,8 +120,11 @@ function draftBar(circuit, redraw) {
     said.textContent = `Read it with: sparsecircuits label RUN ${shellWord(circuit.task)} --from FILE`;
   };
   const discard = () => { discardDraft(circuit); state.graph.relabel(); redraw(); };
+  const { refused } = draftOf(circuit);
   return el("div", { class: "label-draft" },
+    refused ? el("p", { class: "notice label-refused", role: "alert" }, refused) : null,
     el("p", { class: "note" }, `${count(changes)} ${changes === 1 ? "change is" : "changes are"} not in the circuit's file: ${labelling.kept ? "kept in this browser only." : "gone when this page closes."}`),
+    replacedBy(circuit).map(([where, text]) => el("p", { class: "note label-replaced" }, "In the file, ", el("code", {}, where), ` has: ${text}`)),
     el("p", { class: "label-buttons" },
       el("button", { type: "button", class: "quiet", id: "label-copy", onclick: copy }, "Copy as commands"),
       circuit.sha256 ? el("button", { type: "button", class: "quiet", id: "label-file", onclick: download }, "Save labels file") : null,

@@ -28,7 +28,8 @@ function runSection(run) {
   return el("section", { class: "run", "aria-label": run.name },
     el("h3", {}, run.name, run.bundled ? el("span", { class: "faint" }, " comes with the package") : null),
     el("p", { class: "note" }, `${run.n_layer} layers, ${run.d_model} channels`, run.val_loss === null ? null : `, validation loss ${plain(run.val_loss)} nats per token`),
-    run.circuits.length ? circuitTable(run) : el("p", { class: "hint" }, "No circuits yet."));
+    run.circuits.length ? circuitTable(run) : run.damaged.length ? null : el("p", { class: "hint" }, "No circuits yet."),
+    run.damaged.length ? el("ul", { class: "damaged" }, run.damaged.map(({ name, error }) => el("li", {}, el("b", {}, name), ` is damaged: ${error}`))) : null);
 }
 
 function circuitTable(run) {

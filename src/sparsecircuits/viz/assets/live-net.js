@@ -2,7 +2,8 @@
 
 const TOKEN = () => document.querySelector("meta[name=session]").content;
 
-// GET without a body, POST with one. Gives {status, told}; a refusal is an Error with the server's reason.
+// GET without a body, POST with one. Gives {status, told}; a refusal is an Error with the server's reason, and
+// with all that it told.
 async function asked(path, body) {
   const headers = { "x-sparsecircuits-token": TOKEN() };
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -13,7 +14,7 @@ async function asked(path, body) {
     throw new Error("The server does not answer; is it still running?");
   }
   const told = await response.json();
-  if (!response.ok) throw new Error(told.error || `The server answered ${response.status}.`);
+  if (!response.ok) throw Object.assign(new Error(told.error || `The server answered ${response.status}.`), { told });
   return { status: response.status, told };
 }
 

@@ -3,33 +3,58 @@
 const live = {
   run: "", circuit: "", text: "", prompts: [], ranges: {}, tokens: [], models: [],
   changes: [], node: null, position: null, // position: the token at which nodes are changed; null: all
+  dropped: [], // positions of changes that went with their token since the last change
+  answered: null, // the prompt that the odds are of
   shown: "circuit", // whose activations the tokens show
 };
 
 const question = () => ({ run: live.run, circuit: live.circuit, text: live.text, changes: live.changes, node: live.node && live.node.name });
 
 const askLive = onlyLatest(async () => {
-  const begun = performance.now();
+  const begun = performance.now(), text = live.text;
   try {
     const { told } = await asked("/api/ask", question());
+    const before = live.position === null ? null : live.tokens[live.position];
     live.tokens = told.tokens;
     live.models = told.models;
+    live.answered = text;
     dropLost();
+    // The panel names the token; it stays as it is where that does, so that a slider can be dragged on.
+    if (before !== (live.position === null ? null : live.tokens[live.position])) drawNode();
     drawTokens();
     drawOdds();
     // The answer counts when it is on the screen.
     requestAnimationFrame(() => status(`answered in ${Math.round(performance.now() - begun)} ms`));
   } catch (error) {
     status(error.message, true);
+    drawFormer(text);
   }
 });
+
+// A question was refused: what stands there answers an earlier one, and says so.
+function drawFormer(text) {
+  if (live.answered === null) return;
+  const what = text === live.answered ? "for the former question" : "for the former prompt";
+  byId("live-odds").classList.add("former");
+  byId("live-tokens").classList.add("former");
+  show("live-odds", el("p", { id: "live-former", class: "note" }, what), oddsNow());
+}
 
 // Places beyond the end of a shorter prompt are gone, and changes there.
 function dropLost() {
   const held = live.changes.filter((change) => change.position === null || change.position < live.tokens.length);
   if (live.position !== null && live.position >= live.tokens.length) live.position = null;
-  if (held.length !== live.changes.length) live.changes = held;
+  if (held.length !== live.changes.length) {
+    live.dropped.push(...live.changes.filter((change) => !held.includes(change)).map((change) => change.position));
+    live.changes = held;
+  }
   drawChanges();
+}
+
+// "1 change dropped: token 19 is gone"
+function droppedWords(positions) {
+  const gone = [...new Set(positions)].sort((a, b) => a - b);
+  return `${count(positions.length)} ${positions.length === 1 ? "change" : "changes"} dropped: ${gone.length === 1 ? "token" : "tokens"} ${gone.join(", ")} ${gone.length === 1 ? "is" : "are"} gone`;
 }
 
 function status(text, wrong = false) {
@@ -72,9 +97,14 @@ async function loadPrompts() {
   take(live.prompts[0]);
 }
 
-// Labels go straight into the circuit's file.
-async function saveLabels(circuit, labels) {
-  await asked("/api/labels", { run: live.run, circuit: live.circuit, sha256: circuit.sha256, labels });
+// Labels go straight into the circuit's file, unless it holds others than this page began from.
+async function saveLabels(circuit, labels, began) {
+  try {
+    await asked("/api/labels", { run: live.run, circuit: live.circuit, sha256: circuit.sha256, labels, began });
+  } catch (error) {
+    if (!error.told?.labels) throw error;
+    throw Object.assign(new Error("labels changed elsewhere; reload to see them, yours are kept in this browser"), { keeps: true });
+  }
 }
 
 // Take one of the task's prompts.
@@ -99,12 +129,15 @@ function folded(button) {
 
 // A change was made or taken back: the sliders stay as they are, so that one can be dragged on.
 function changed() {
+  live.dropped = [];
   drawChanges();
   askLive();
 }
 
 function drawChanges() {
-  show("live-changes", changeList(live, live.tokens, () => { drawNode(); changed(); }));
+  show("live-changes",
+    live.dropped.length ? el("p", { id: "live-dropped", class: "note", role: "status" }, droppedWords(live.dropped)) : null,
+    changeList(live, live.tokens, () => { drawNode(); changed(); }));
   const now = live.node && live.changes.find((change) => samePlace(change, { node: live.node.name, position: live.position }));
   byId("live-ablate")?.setAttribute("aria-pressed", String(now?.kind === "ablate"));
 }
@@ -113,8 +146,12 @@ function drawNode() {
   show("live-node", nodeControls(live, live.node, live.tokens, changed));
 }
 
+const oddsNow = () => live.models.map((model) => oddsOf(model, MODEL_NAMES[model.name]));
+
 function drawOdds() {
-  show("live-odds", live.models.map((model) => oddsOf(model, MODEL_NAMES[model.name])));
+  byId("live-odds").classList.remove("former");
+  byId("live-tokens").classList.remove("former");
+  show("live-odds", oddsNow());
 }
 
 // The prompt's tokens, each a button that chooses where nodes are changed, with the chosen node's activation.

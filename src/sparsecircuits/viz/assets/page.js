@@ -19,18 +19,31 @@ function address(id, node) {
   return "#" + [...id.split("/"), ...(node ? [node] : [])].map((part) => encodeURIComponent(whole(part))).join("/") + (filter ? `?${filter}` : "");
 }
 
-// The circuit, node and filter that an address names; an unknown circuit falls back to the first one.
+// The circuit, node and filter that an address names; an unknown circuit falls back to the first one, and
+// `missing` says so.
 function resolve(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const wanted = unescaped(path);
   const fits = data.circuits.filter((c) => wanted === whole(c.id) || wanted.startsWith(`${whole(c.id)}/`));
   const circuit = fits.sort((a, b) => b.id.length - a.id.length)[0];
-  if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter() };
+  if (!circuit) return { circuit: data.circuits[0] || null, node: null, filter: noFilter(), missing: path ? `No circuit ${quoted(wanted || path)} is here; this is the first one.` : "" };
   const name = wanted.slice(circuit.id.length + 1);
-  return { circuit, node: circuit.nodes.some((node) => node.name === name) ? name : null, filter: filterFrom(query, circuit) };
+  const known = circuit.nodes.some((node) => node.name === name);
+  const missing = name && !known ? `No node ${quoted(name)} is in this circuit; it is shown with none chosen.` : "";
+  return { circuit, node: known ? name : null, filter: filterFrom(query, circuit), missing };
+}
+
+const MOST_QUOTED = 80;
+const quoted = (text) => `“${text.length > MOST_QUOTED ? `${text.slice(0, MOST_QUOTED)}…` : text}”`;
+
+// What the address named in vain, until something else is chosen.
+function tellMissing(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
 }
 
 function choose(name, focus = false) {
+  tellMissing("");
   state.node = name;
   const node = state.circuit.nodes.find((n) => n.name === name) || null;
   refreshFilter();
@@ -76,11 +89,12 @@ function renderChooser(circuit) {
 }
 
 function follow() {
-  const { circuit, node, filter } = resolve(location.hash);
+  const { circuit, node, filter, missing } = resolve(location.hash);
   if (!circuit) return;
   state.filter = filter;
   if (circuit !== state.circuit) showCircuit(circuit);
   choose(node);
+  tellMissing(missing);
 }
 
 // In a frame without an address of its own (a notebook's), "#…" would lead to the page around it.

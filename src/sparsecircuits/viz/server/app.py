@@ -40,7 +40,7 @@ from sparsecircuits.viz.server.documents import Documents
 from sparsecircuits.viz.server.guard import Guard, Policy, read_json
 from sparsecircuits.viz.server.library import Library, ListedCircuit, ListedRun, NotListed
 from sparsecircuits.viz.server.prunings import Prunings, Refused
-from sparsecircuits.viz.server.shell import assets, shell
+from sparsecircuits.viz.server.shell import assets, not_found, shell
 
 Handler = Callable[[dict[str, Any]], Awaitable[Response]]
 #: A document is sent in pieces, so that a reader who dawdles costs one piece of memory.
@@ -79,6 +79,7 @@ class Server:
         """The table above."""
         pages = [
             Route("/", self.home, methods=["GET"]),
+            Route("/c/{run}", self.no_circuit, methods=["GET"]),
             Route("/c/{run}/{circuit}", self.circuit, methods=["GET"]),
             Route("/compare", self.compare_page, methods=["GET"]),
         ]
@@ -108,8 +109,15 @@ class Server:
     async def circuit(self, request: Request) -> Response:
         """A circuit's page."""
         run, circuit = request.path_params["run"], request.path_params["circuit"]
-        self.library.circuit(run, circuit)
+        try:
+            self.library.circuit(run, circuit)
+        except NotListed as error:
+            return self._not_found(str(error))
         return HTMLResponse(shell("circuit", self.policy.token, run, circuit))
+
+    async def no_circuit(self, _request: Request) -> Response:
+        """An address that names no circuit."""
+        return self._not_found("no such circuit is listed")
 
     async def compare_page(self, _request: Request) -> Response:
         """Two circuits side by side; which, the page's own address says."""
@@ -186,19 +194,30 @@ class Server:
         return JSONResponse(await self.desk.answer(told))
 
     async def labels(self, asked: dict[str, Any]) -> Response:
-        """Give a circuit these labels in place of those that it has."""
+        """Give a circuit these labels in place of those that it has.
+
+        The page says from which labels it began. If the file holds others by now, as a second page or the
+        command line may have written, nothing is: the answer is 409 with what the file holds.
+        """
         run, circuit = self._listed(asked)
         if run.bundled:
             raise Refused(f"{run.name} comes with the package, and nothing is written into it")
-        labels = Labels.from_dict(asked.get("labels"))
+        labels, began = Labels.from_dict(asked.get("labels")), Labels.from_dict(asked.get("began"), "began")
 
-        def write() -> None:
+        def write() -> Labels:
             with self._writing:
-                if circuit_hash(circuit.load()) != asked.get("sha256"):
+                loaded = circuit.load()
+                if circuit_hash(loaded) != asked.get("sha256"):
                     raise Refused("the circuit is not what this page shows any more; open it anew")
+                # Those that are asked for are there if the answer to an earlier request was lost.
+                if loaded.labels not in (began, labels):
+                    return loaded.labels
                 self.documents.relabel(run, circuit, labels)
+                return labels
 
-        await self.desk.answer(write)
+        held = await self.desk.answer(write)
+        if held != labels:
+            return JSONResponse({"error": "labels changed elsewhere", "labels": held.to_dict()}, 409)
         return JSONResponse({"labels": labels.to_dict()})
 
     async def prune(self, asked: dict[str, Any]) -> Response:
@@ -210,6 +229,15 @@ class Server:
         """End the pruning that runs."""
         await self.desk.answer(self.prunings.cancel)
         return JSONResponse({"pruning": self.prunings.latest()})
+
+    def _not_found(self, reason: str) -> Response:
+        """What is listed instead. Of the address that was asked for, nothing is repeated."""
+        known = [
+            (f"/c/{run.key}/{circuit.key}", f"{run.name}: {circuit.name}")
+            for run in self.library.runs()
+            for circuit in run.circuits.values()
+        ]
+        return HTMLResponse(not_found(reason, known), 404)
 
     def _listed(self, asked: dict[str, Any]) -> tuple[ListedRun, ListedCircuit]:
         run, circuit = str(asked.get("run")), str(asked.get("circuit"))
@@ -227,6 +255,7 @@ class Server:
             "val_loss": result.get("val_loss"),
             "tasks": [] if why else self.library.task_names(listed.run),
             "why_not_pruned": why,
+            "damaged": [{"name": name, "error": error} for name, error in listed.damaged.items()],
             "circuits": [
                 {"key": one.key, "name": one.name, **{k: v for k, v in one.facts.items() if k != "model"}}
                 for one in listed.circuits.values()

@@ -58,6 +58,8 @@ class ListedRun:
     name: str
     run: Run
     circuits: Mapping[str, ListedCircuit] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Circuits that cannot be read, by name, and why; they are told of, and have no page."""
 
     @property
     def bundled(self) -> bool:
@@ -107,7 +109,8 @@ class Library:
                 if not _is_whole(run):
                     continue
                 key = _new_key(name, table)
-                table[key] = ListedRun(key, name, run, self._circuits(run))
+                damaged: dict[str, str] = {}
+                table[key] = ListedRun(key, name, run, self._circuits(run, damaged), damaged)
             self._table = table
 
     def runs(self) -> list[ListedRun]:
@@ -141,29 +144,39 @@ class Library:
         known = [name for suite in SUITES.values() for name in suite]
         return list(dict.fromkeys((*known, *kept, *self.tasks)))
 
-    def _circuits(self, run: Run) -> dict[str, ListedCircuit]:
+    def _circuits(self, run: Run, damaged: dict[str, str]) -> dict[str, ListedCircuit]:
+        """The run's circuits by key; those that cannot be read go into ``damaged``."""
         found: dict[str, ListedCircuit] = {}
         for top in HOLDING:
             for path in sorted((run.folder / top).rglob(CIRCUIT_FILE)):
                 folder = path.parent
                 name = folder.relative_to(run.circuits if top == "circuits" else run.folder).as_posix()
-                self._add(found, name, folder, run.folder)
+                self._add(found, damaged, name, folder, run.folder)
         for place in self._more:
             for path in sorted(place.rglob(CIRCUIT_FILE)):
                 name = f"{place.name}/{path.parent.relative_to(place).as_posix()}"
-                self._add(found, name, path.parent, place, of=self._hash(run))
+                self._add(found, damaged, name, path.parent, place, of=self._hash(run))
         return found
 
     def _add(
-        self, found: dict[str, ListedCircuit], name: str, folder: Path, root: Path, of: str | None = None
+        self,
+        found: dict[str, ListedCircuit],
+        damaged: dict[str, str],
+        name: str,
+        folder: Path,
+        root: Path,
+        of: str | None = None,
     ) -> None:
-        if (self._names and name not in self._names) or len(found) >= _MOST_CIRCUITS:
+        if (self._names and name not in self._names) or len(found) + len(damaged) >= _MOST_CIRCUITS:
             return
         files = [folder / file for file in (CIRCUIT_FILE, VALUES_FILE, CARD_FILE)]
         if not all(_is_inside(path, root) for path in files):
             return
         facts = _facts(folder / CIRCUIT_FILE)
-        if facts is None or (of is not None and facts["model"] != of):
+        if facts is None:
+            damaged[_writable(name)] = _why_damaged(folder)
+            return
+        if of is not None and facts["model"] != of:
             return
         key = _new_key(name, found)
         found[key] = ListedCircuit(key, name, folder, facts)
@@ -230,6 +243,24 @@ def _facts(path: Path) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _why_damaged(folder: Path) -> str:
+    """What is wrong with a circuit whose file says nothing that can be read; no path of this machine."""
+    try:
+        load_circuit(folder)
+    except SparseCircuitsError as error:
+        return _writable(str(error).replace(f"{folder}/", ""))
+    return f"{CIRCUIT_FILE}: it lacks what a list tells of a circuit"
+
+
+def _writable(text: str) -> str:
+    """Without halves of characters, which names of undecodable bytes hold, and signs that steer a terminal.
+
+    >>> _writable("a\\udce9b\\x1bc")
+    'a?b?c'
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _new_key(name: str, taken: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ seconds, and one that opens without asking anything, or dawdles over its headers
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import secrets
@@ -139,7 +140,8 @@ def bind(
         sock = _listen(host, DEFAULT_PORT if port is None else port)
     except OSError as error:
         if port is not None:
-            raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}") from error
+            hint = "; leave --port out for a free one" if error.errno == errno.EADDRINUSE else ""
+            raise ConfigError(f"--host {host} --port {port}: {error.strerror or error}{hint}") from error
         try:
             sock = _listen(host, 0)
         except OSError as again:
