@@ -142,7 +142,7 @@ def test_a_damaged_circuit_is_warned_of(call, stand: Stand) -> None:
     Path("runs/mine/circuits/for_while/circuit.json").write_text("{")
     told = call("view", "mine", "--port", "0")
     assert told.code == 0
-    assert "warning: mine: the circuit for_while is damaged: circuit.json: damaged or missing" in told.err
+    assert "warning: mine: the circuit for_while is damaged: circuit.json: damaged" in told.err
 
 
 def test_runs_and_circuits_that_are_not_there(call) -> None:

@@ -243,7 +243,7 @@ def test_a_damaged_circuit_is_told(served_run, tmp_path) -> None:
     assert [circuit["key"] for circuit in run["circuits"]] == ["string_closing"]
     ((name, error),) = [(one["name"], one["error"]) for one in run["damaged"]]
     assert name == "larger"
-    assert error.startswith("circuit.json: damaged or missing: Unterminated string")
+    assert error.startswith("circuit.json: damaged: Unterminated string")
     assert str(tmp_path) not in error
     assert call(app, "GET", "/c/planted/larger", own()).status == 404
 

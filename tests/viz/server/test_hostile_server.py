@@ -415,7 +415,8 @@ def test_labels_are_posted_and_found_again(window, desk: Running, hostile_run: R
     seen = window(desk)
     page = open_dock(seen, desk)
     sha256 = circuit_hash(load_circuit(hostile_run.circuits / CIRCUIT))
-    asked = {"run": DESK_KEY, "circuit": CIRCUIT, "sha256": sha256}
+    none = {"nodes": {}, "groups": []}
+    asked = {"run": DESK_KEY, "circuit": CIRCUIT, "sha256": sha256, "began": none}
     nodes, groups = {}, []
     for name, text in zip(NAMES, PAYLOADS, strict=False):
         label = {"name": text, "note": text}

@@ -7,9 +7,9 @@ const READS = { format: "sparsecircuits.page", version: 2 };
 // Half a character, as a file name of undecodable bytes gives, cannot stand in an address.
 const whole = (text) => text.replace(/\p{Cs}/gu, "\ufffd");
 
-// What an address says; nothing if it is badly escaped, as one that was typed may be.
+// What an address says; as it stands if it is badly escaped, as one that was typed may be.
 function unescaped(text) {
-  try { return decodeURIComponent(text); } catch { return ""; }
+  try { return decodeURIComponent(text); } catch { return text; }
 }
 
 // Circuit ids and node names may hold anything; each part of the address is escaped by itself, so that the
