@@ -12,7 +12,8 @@ function oddsOf(model, title) {
     el("table", { class: "odds-table" },
       el("colgroup", {}, ["token", "track", "share", "change"].map((part) => el("col", { class: `odds-${part}` }))),
       candidates.length ? [oddsGroup(shared ? "between the candidates" : "candidate"), el("tbody", { class: "candidates" }, candidates)] : null,
-      oddsGroup("likeliest next tokens"),
+      // A circuit's scale suits its candidates, and makes all else look surer than it is.
+      oddsGroup(shared && title === MODEL_NAMES.circuit ? "likeliest (scaled for the candidates alone)" : "likeliest next tokens"),
       el("tbody", { class: "likeliest" }, model.top.map((row) => oddsRow(row, row.before, row.after)))));
 }
 
