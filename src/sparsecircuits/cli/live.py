@@ -49,7 +49,8 @@ def serve(options: Options, tasks: dict[str, Task]) -> None:
     if bound.open_to_others:
         print(
             f"warning: --host {options.host} lets other machines reach this server; "
-            "whoever has the address with its token can use it, and it is not encrypted",
+            "whoever has the address with its token can use it, and it is not encrypted. Others put this "
+            "machine's address in the place of localhost",
             file=sys.stderr,
         )
     opened = options.open or (sys.stdout.isatty() and not options.no_browser)

@@ -130,7 +130,8 @@ class Guard:
         if len(hosts) != 1:
             return Refusal(400, "a request has exactly one Host")
         if not self.policy.allows_host(hosts[0], (scope.get("server") or (None,))[0]):
-            return Refusal(421, f"this server is {' or '.join(self.policy.hosts)}, port {self.policy.port}")
+            names = " or ".join(self.policy.hosts)
+            return Refusal(421, f"this server is {names}, port {self.policy.port}; --allow-host adds a name")
         if scope["method"] not in METHODS:
             return Refusal(405, f"methods are {', '.join(METHODS)}")
         path = scope["raw_path"]
