@@ -38,7 +38,8 @@ def test_signs_go_by_colour_and_dashes() -> None:
     assert sign_colour(-0.1) != sign_colour(0.1)
     assert sign_dashes(0.1, 2) is None
     assert sign_dashes(-0.1, 2) == (3.5, 2)
-    assert [signed(number) for number in (-0.254, 0, -0.001)] == ["−0.25", "+0.00", "+0.00"]
+    # Two decimals, and two digits of what is smaller than these show.
+    assert [signed(number) for number in (-0.254, 0, -0.001)] == ["−0.25", "+0.00", "−0.0010"]
 
 
 def test_a_sheet_is_measured_in_pixels() -> None:
