@@ -14,23 +14,12 @@ from sparsecircuits.circuit import load_circuit
 from sparsecircuits.cli import main
 from sparsecircuits.tasks.own import read_task
 from tests.prune import planted
+from tests.prune.planted import CLOSES
 
 QUICK = (
     *("--steps", "60", "--penalties", "28", "--train-pairs", "64", "--selection-pairs", "32"),
     *("--validation-pairs", "32", "--heldout-pairs", "32", "--mean-tokens", "512"),
 )
-#: The planted model's task, string closing: three bytes of a name between two quotation marks.
-CLOSES = """
-about: a string closes as it was opened
-answer: "<<'|\\">>"
-templates:
-  - "f(<<'|\\">>$word"
-  - "f(<<'|\\">>$word2"
-  - "g(<<'|\\">>$word"
-  - "h(<<'|\\">>$word"
-slots:
-  word: [abc, ghi, pqr, def, jkl, stu, vwx, mno, bcd, efg, hij, nop]
-"""
 CODE = """
 from sparsecircuits.tasks import TextPair, own_task
 

@@ -65,7 +65,7 @@ def test_it_serves_until_interrupted() -> None:
 
 
 def test_open_to_others_it_warns_and_asks_for_the_token() -> None:
-    """RIGOUR V1."""
+    """V1."""
     with serving("example", "--port", "0", "--host", "0.0.0.0") as (process, address):
         found = re.fullmatch(r"(http://localhost:\d+/)\?token=[\w-]{43}", address)
         assert found is not None

@@ -43,6 +43,19 @@ CONFIG = GPTConfig(
     bigram=False,
 )
 
+#: Its task, string closing, as a user writes it: three bytes of a name between two quotation marks.
+CLOSES = """
+about: a string closes as it was opened
+answer: "<<'|\\">>"
+templates:
+  - "f(<<'|\\">>$word"
+  - "f(<<'|\\">>$word2"
+  - "g(<<'|\\">>$word"
+  - "h(<<'|\\">>$word"
+slots:
+  word: [abc, ghi, pqr, def, jkl, stu, vwx, mno, bcd, efg, hij, nop]
+"""
+
 #: Small enough for a second: few pairs, the objective that is quicker.
 SETTINGS = PruneConfig(
     objective="task",

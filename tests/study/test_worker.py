@@ -20,20 +20,8 @@ from sparsecircuits.study.lines import read_lines
 from sparsecircuits.study.worker import run_workers, submit, work
 from sparsecircuits.train import Run
 from tests.prune import planted
-from tests.prune.planted import SETTINGS
+from tests.prune.planted import CLOSES, SETTINGS
 
-#: The planted model's task in a file, which every process can read.
-CLOSES = """
-about: a string closes as it was opened
-answer: "<<'|\\">>"
-templates:
-  - "f(<<'|\\">>$word"
-  - "f(<<'|\\">>$word2"
-  - "g(<<'|\\">>$word"
-  - "h(<<'|\\">>$word"
-slots:
-  word: [abc, ghi, pqr, def, jkl, stu, vwx, mno, bcd, efg, hij, nop]
-"""
 #: Works, and stops for ever in the middle of the second job, saying so.
 HANGS = """
 import sys, time

@@ -7,7 +7,7 @@ import copy
 import jsonschema
 import pytest
 
-from sparsecircuits.viz.schema import PageError, check_document, load_schema
+from sparsecircuits.viz.schema import VERSION, PageError, check_document, load_schema
 from tests.viz.fixture import demo_document, hostile_document
 
 _DELETE = object()
@@ -90,6 +90,7 @@ def changed(path, value):
 
 def test_the_schema_is_valid_and_takes_the_fixtures():
     jsonschema.Draft202012Validator.check_schema(load_schema())
+    assert load_schema()["properties"]["version"] == {"const": VERSION}
     for document in (
         demo_document(),
         hostile_document(),

@@ -4,7 +4,7 @@ The prunings are those of so many seeds, which decide pairs and masks, and of so
 first seed's pairs drawn again with replacement, those that masks learn from and those that circuits are
 chosen on apart. Frozen values are the same for all. Each pruning is a line of ``RUN/consensus/TASK.jsonl`` as
 soon as its round is done, and is not done again; the core is saved, tested, in ``RUN/consensus/TASK``.
-(RIGOUR: T20, 10 seeds and 5 bootstraps; the figures: :mod:`sparsecircuits.validate.stability`.)
+(T20, 10 seeds and 5 bootstraps; the figures: :mod:`sparsecircuits.validate.stability`.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Controls of a run's task: circuits of nonsense and of random weights. (RIGOUR: T8, T9.)
+"""Controls of a run's task: circuits of nonsense and of random weights. (T8, T9.)
 
 In ``RUN/controls/TASK`` there is a folder for each control, such as ``nonsense-pair-0`` or
 ``shuffled-weights-2``, and ``real`` for the task itself, pruned likewise

@@ -1,4 +1,4 @@
-"""Adversarial ablation (RIGOUR: T5): the worst set of deleted nodes comes back.
+"""Adversarial ablation (T5): the worst set of deleted nodes comes back.
 
 Random restoring (:mod:`~sparsecircuits.validate.stochastic`) may miss a bad set; here an adversary looks for
 one. It chooses r between 0 and 1 for every deleted node and every cut edge, the same for all prompts, so that

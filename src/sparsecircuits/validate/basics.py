@@ -1,4 +1,4 @@
-"""The first four tests (RIGOUR: T1 to T4) as outcomes, each with its control."""
+"""The first four tests (T1 to T4) as outcomes, each with its control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report card's tests are called, what each asks, and what a verdict needs (RIGOUR.md 2 and 3)."""
+"""What the report card's tests are called, what each asks, and what a verdict needs."""
 
 from __future__ import annotations
 

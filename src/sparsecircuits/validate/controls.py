@@ -1,4 +1,4 @@
-"""Controls: how large are the circuits of what the model does not do? (RIGOUR: T8, T9; Drori 2026.)
+"""Controls: how large are the circuits of what the model does not do? (T8, T9; Drori 2026.)
 
 A circuit is evidence only where pruning, asked for something untrue, finds none or a far larger one. T8 asks
 for nonsense (:mod:`.nonsense`), T9 asks models with random weights (:mod:`.random_weights`); both with the

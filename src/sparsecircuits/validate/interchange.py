@@ -1,4 +1,4 @@
-"""Interchange (RIGOUR: T7): does the circuit carry which prompt of its pair the model reads?
+"""Interchange (T7): does the circuit carry which prompt of its pair the model reads?
 
 In the full model, with all other nodes live, the circuit's nodes take the values that they have on another
 prompt, the *source*, at all positions:

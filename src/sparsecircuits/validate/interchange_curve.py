@@ -1,4 +1,4 @@
-"""Interchange with the full model (RIGOUR: T14): do nodes hold in the circuit what they hold in the model?
+"""Interchange with the full model (T14): do nodes hold in the circuit what they hold in the model?
 
 The circuit runs alone, its deleted nodes at their frozen values, while a random share f of its kept nodes
 takes the values that the full model has on the same prompts. At f = 0 that is the circuit; at f = 1 all its

@@ -1,4 +1,4 @@
-"""Nonsense tasks: a task's own prompts, other answers. (RIGOUR: T8; Drori 2026.)
+"""Nonsense tasks: a task's own prompts, other answers. (T8; Drori 2026.)
 
 Pruning can find small circuits for things that the model does not do. How large those are is measured on
 tasks that nothing in the training text taught:

@@ -1,4 +1,4 @@
-"""Prune a task and its controls under equal terms, so that sizes can be compared. (RIGOUR: T8, T9.)
+"""Prune a task and its controls under equal terms, so that sizes can be compared. (T8, T9.)
 
 1. All are pruned with the same settings, but for the objective, which is ``task``, to the same target, each
    in the frozen values of its own model.

@@ -1,4 +1,4 @@
-"""Random circuits: does the circuit do better than others of its size? (RIGOUR: T10; Shi et al. 2024.)
+"""Random circuits: does the circuit do better than others of its size? (T10; Shi et al. 2024.)
 
 Each random circuit has as many active nodes at every site as the circuit has, others than its own. All else
 is frozen to its means, as for the circuit. Besides the share that the circuit beats, a binomial test asks

@@ -1,4 +1,4 @@
-"""Models that have learned nothing, as sparse as one that has. (RIGOUR: T9; Drori 2026.)
+"""Models that have learned nothing, as sparse as one that has. (T9; Drori 2026.)
 
 Both keep exactly where each weight matrix is zero:
 

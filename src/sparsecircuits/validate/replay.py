@@ -1,4 +1,4 @@
-"""Replay: a saved circuit, loaded in another process, gives the same loss (RIGOUR: T24).
+"""Replay: a saved circuit, loaded in another process, gives the same loss (T24).
 
 Published circuits have failed this: without their frozen values or calibration nobody could run them. Here
 model, circuit and prompts are written as files, a new Python process reads them, and its losses are compared:

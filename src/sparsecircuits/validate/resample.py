@@ -1,4 +1,4 @@
-"""Resample ablation (RIGOUR: T6): deleted nodes take the values that they have on other text.
+"""Resample ablation (T6): deleted nodes take the values that they have on other text.
 
 Held at its mean, a deleted node is at a value that it may have on no text at all. Causal scrubbing gives it
 values that it really has, on inputs beside the point (Gao et al. 2025, §E, condition 2, which their circuits

@@ -1,4 +1,4 @@
-"""Stability: do other seeds and other data give the same circuit? (RIGOUR: T20.)
+"""Stability: do other seeds and other data give the same circuit? (T20.)
 
 Pure functions of node sets. The Jaccard index of two sets is the share of their union that both have; beside
 it stands that of random sets of the same sizes, which is about k / 2n for k of n nodes. The consensus core is

@@ -1,6 +1,6 @@
 """Every threshold of the report card, in one place, the same for all tasks and models.
 
-They are the proposals of the literature (RIGOUR.md, part 2) as far as planted models bear them out: there a
+They are the proposals of the literature as far as planted models bear them out: there a
 true circuit must pass everything and a decoy must fail (``benchmarks/truth.py``). A card carries their hash.
 Change one only together with that calibration, never for a circuit.
 """

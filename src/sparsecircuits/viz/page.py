@@ -26,11 +26,8 @@ from typing import Any
 from sparsecircuits.viz.layout import lay_out
 from sparsecircuits.viz.schema import check_document
 
-# Joined in this order into one script: helpers first; last comes what starts it (static.js in a file).
-SCRIPTS = (
-    "dom.js",
-    "state.js",
-    "summary.js",
+#: The drawing of a circuit, small or large, with its filters.
+DRAWING = (
     "plan.js",
     "groups.js",
     "graph.js",
@@ -38,6 +35,13 @@ SCRIPTS = (
     "large-paint.js",
     "graph-large.js",
     "controls.js",
+)
+# Joined in this order into one script: helpers first; last comes what starts it (static.js in a file).
+SCRIPTS = (
+    "dom.js",
+    "state.js",
+    "summary.js",
+    *DRAWING,
     "zoom.js",
     "search.js",
     "export.js",

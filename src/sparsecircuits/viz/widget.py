@@ -34,19 +34,13 @@ from sparsecircuits.tasks import Task
 from sparsecircuits.train import Run
 from sparsecircuits.viz.collect import run_document
 from sparsecircuits.viz.notebook import circuits_of
-from sparsecircuits.viz.page import asset, joined_style, laid_out
+from sparsecircuits.viz.page import DRAWING, asset, joined_style, laid_out
 
 #: In this order inside one function, so that every cell has its own.
 _SCRIPTS = (
     "dom.js",
     "state.js",
-    "plan.js",
-    "groups.js",
-    "graph.js",
-    "large-edges.js",
-    "large-paint.js",
-    "graph-large.js",
-    "controls.js",
+    *DRAWING,
     "chart.js",
     "panel.js",
     "labels-draft.js",

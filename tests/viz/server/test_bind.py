@@ -1,4 +1,4 @@
-"""RIGOUR V1: loopback alone by default; any other address needs a flag and a token, with a warning."""
+"""V1: loopback alone by default; any other address needs a flag and a token, with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RIGOUR V3 at the live server: sixty hostile texts in its own slots, in headless Chromium.
+"""V3 at the live server: sixty hostile texts in its own slots, in headless Chromium.
 
 What is typed and what the model answers to it; what runs, circuits and tasks are called; what the server says
 of what it does not know or refuses; and labels that are posted and found again. Each payload is read back to

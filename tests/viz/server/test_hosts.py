@@ -1,4 +1,4 @@
-"""RIGOUR V2: only the server's own names pass, and no page of another site."""
+"""V2: only the server's own names pass, and no page of another site."""
 
 from __future__ import annotations
 

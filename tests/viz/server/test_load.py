@@ -1,4 +1,4 @@
-"""RIGOUR V5: what changes nothing, what is refused, and that nobody keeps others waiting."""
+"""V5: what changes nothing, what is refused, and that nobody keeps others waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RIGOUR V4: nothing outside the listed runs is read, and nobody learns whether it exists."""
+"""V4: nothing outside the listed runs is read, and nobody learns whether it exists."""
 
 from __future__ import annotations
 

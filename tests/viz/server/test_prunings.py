@@ -18,20 +18,9 @@ from sparsecircuits.viz.server.app import build_app
 from sparsecircuits.viz.server.library import Library, NotListed
 from sparsecircuits.viz.server.prunings import Order, Pruning, Prunings, Refused
 from tests.prune import planted
+from tests.prune.planted import CLOSES
 from tests.viz.server.asking import POLICY, call, own, post
 
-#: As a user writes it, and a run keeps it.
-CLOSES = """
-about: a string closes as it was opened
-answer: "<<'|\\">>"
-templates:
-  - "f(<<'|\\">>$word"
-  - "f(<<'|\\">>$word2"
-  - "g(<<'|\\">>$word"
-  - "h(<<'|\\">>$word"
-slots:
-  word: [abc, ghi, pqr, def, jkl, stu, vwx, mno, bcd, efg, hij, nop]
-"""
 ORDER = {"run": "planted", "task": "closes", "objective": "task", "target": 0.3}
 
 

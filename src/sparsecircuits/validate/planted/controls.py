@@ -1,4 +1,4 @@
-"""Controls on planted models: what would pruning say of something that nobody planted? (RIGOUR: T8, T9.)"""
+"""Controls on planted models: what would pruning say of something that nobody planted? (T8, T9.)"""
 
 from __future__ import annotations
 

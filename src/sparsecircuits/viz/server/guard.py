@@ -1,7 +1,7 @@
 """What stands before every request: whose it is, what it may ask for, how much it may send.
 
 A page of another site can make a browser send requests to this machine, and a name of its own can point
-here ("DNS rebinding"). So a request passes only if, in this order (RIGOUR V1, V2, V4, V5):
+here ("DNS rebinding"). So a request passes only if, in this order (V1, V2, V4, V5):
 
 1. it has exactly one ``Host``, byte for byte one of the server's own names, with or without its port;
 2. its method is GET, HEAD or POST;
