@@ -28,8 +28,6 @@ from sparsecircuits.model.checkpoint import (
 )
 from sparsecircuits.train.optimizer import SparseOptimizer
 
-#: How many checkpoints stay.
-KEEP = 2
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -41,9 +39,9 @@ class TrainState(NamedTuple):
 
 
 def save_checkpoint(
-    folder: Path, model: SparseGPT, optimizer: SparseOptimizer, step: int, seconds: float
+    folder: Path, model: SparseGPT, optimizer: SparseOptimizer, step: int, seconds: float, *, keep: int = 2
 ) -> Path:
-    """Write the state after ``step`` steps; older checkpoints but the latest two go."""
+    """Write the state after ``step`` steps; older checkpoints but the latest ``keep`` go."""
     target = folder / f"step_{step:06d}"
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +53,7 @@ def save_checkpoint(
     write_atomic(partial / _STATE, (json.dumps(state, indent=2) + "\n").encode())
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
-    for old in _found(folder)[:-KEEP]:
+    for old in _found(folder)[:-keep]:
         shutil.rmtree(old)
     return target
 

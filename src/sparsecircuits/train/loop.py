@@ -8,27 +8,25 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
-
-
-class TrainingDiverged(SparseCircuitsError, RuntimeError):
-    """The loss or its gradients are no longer finite."""
+from sparsecircuits.train.step import train_step
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def train(
     corpus: Corpus,
     folder: str | Path,
     watch: Callable[[Progress], None] | None = None,
+    machine: Machine | None = None,
 ) -> TrainResult:
     """Train a model from scratch, or go on where the run in ``folder`` stopped.
 
@@ -67,6 +66,7 @@ def train(
         corpus: tokens and tokenizer; its vocabulary must fit the model's.
         folder: the run folder (made if missing).
         watch: called after every step.
+        machine: how it is computed; None: as it comes.
 
     Returns:
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
@@ -76,6 +76,7 @@ def train(
         DataError: a corpus smaller than one context.
         TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
     """
+    machine = machine or Machine()
     corpus.require_context(config.model.n_ctx)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
@@ -91,7 +92,7 @@ def train(
     started = time.monotonic() - state.seconds
     val_loss = None
     for step in range(state.step, config.train.steps):
-        loss, rms = train_step(model, optimizer, corpus, step, config)
+        loss, rms = train_step(model, optimizer, _batch(corpus, step, config), step, config.train, machine)
         done_steps = step + 1
         last = done_steps == config.train.steps
         if last or done_steps % config.train.eval_every == 0:
@@ -107,7 +108,7 @@ def train(
         if not last:
             val_loss = None
             if done_steps % config.train.checkpoint_every == 0:
-                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds)
+                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
         val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
@@ -117,27 +118,9 @@ def train(
     return result
 
 
-def train_step(
-    model: SparseGPT, optimizer: SparseOptimizer, corpus: Corpus, step: int, config: RunConfig
-) -> tuple[float, float]:
-    """One step of the method; returns the loss (nats/token) and the gradients' RMS."""
-    tokens = batch(
-        corpus.train, seed=config.train.seed, step=step, rows=config.train.rows, n_ctx=config.model.n_ctx
-    )
-    loss = model.loss(tokens[:, :-1], tokens[:, 1:])
-    value = float(loss.detach())
-    _require_finite("the loss", value, step, config)
-    loss.backward()
-    rms = optimizer.step(step)
-    _require_finite("the gradients' RMS", rms, step, config)
-    return value, rms
-
-
-def _require_finite(what: str, value: float, step: int, config: RunConfig) -> None:
-    if not math.isfinite(value):
-        raise TrainingDiverged(
-            f"{what} at step {step} is {value}; start anew with a lower learning rate (now {config.train.lr})"
-        )
+def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+    recipe = config.train
+    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
 
 
 def _tokens_per_step(config: RunConfig) -> int:

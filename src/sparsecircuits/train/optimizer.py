@@ -29,7 +29,7 @@ class SparseOptimizer:
         self.config = config
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
-        self.matrices = sparse_matrices(model, config.floor)
+        self.matrices = sparse_matrices(model, config.floor, biases=config.biases == "sparse")
         self.decayed: list[torch.Tensor] = [
             parameter
             for name, parameter in model.named_parameters()
