@@ -15,7 +15,9 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
 
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import SparseGPT
@@ -38,8 +40,16 @@ class TrainState(NamedTuple):
     seconds: float
 
 
+class Stateful(Protocol):
+    """An optimizer, or what was gathered of one."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that its next step depends on, as named tensors."""
+        ...
+
+
 def save_checkpoint(
-    folder: Path, model: SparseGPT, optimizer: SparseOptimizer, step: int, seconds: float, *, keep: int = 2
+    folder: Path, model: SparseGPT, optimizer: Stateful, step: int, seconds: float, *, keep: int = 2
 ) -> Path:
     """Write the state after ``step`` steps; older checkpoints but the latest ``keep`` go."""
     target = folder / f"step_{step:06d}"

@@ -74,6 +74,9 @@ class TrainConfig(Config):
     """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: matrix products in 16 bits; loss, weights, gradients and moments stay float32 (§A.2)."""
+
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""
     eval_every: int = 200

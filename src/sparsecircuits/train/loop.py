@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
@@ -27,6 +29,7 @@ from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
 from sparsecircuits.train.step import train_step
+from sparsecircuits.train.worker import Whole, Worker, micro_batches
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def train(
     folder: str | Path,
     watch: Callable[[Progress], None] | None = None,
     machine: Machine | None = None,
+    team: Team | None = None,
 ) -> TrainResult:
     """Train a model from scratch, or go on where the run in ``folder`` stopped.
 
@@ -65,8 +69,9 @@ def train(
         config: model and recipe.
         corpus: tokens and tokenizer; its vocabulary must fit the model's.
         folder: the run folder (made if missing).
-        watch: called after every step.
+        watch: called after every step, in the first process.
         machine: how it is computed; None: as it comes.
+        team: the processes, from :func:`~sparsecircuits.train.devices.join`; None: joined here.
 
     Returns:
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
@@ -75,47 +80,76 @@ def train(
         ConfigError: a density below its floor; a folder that holds a run of another config.
         DataError: a corpus smaller than one context.
         TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
+        PeerFailed: another process of the training failed.
     """
     machine = machine or Machine()
+    with join(machine) if team is None else nullcontext(team) as team:
+        return _train(config, corpus, Path(folder), watch, machine, team)
+
+
+def _train(
+    config: RunConfig,
+    corpus: Corpus,
+    folder: Path,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+    team: Team,
+) -> TrainResult:
+    """What each process does."""
+    micro_batches(config.train.rows, team.world, machine.micro_rows)
     corpus.require_context(config.model.n_ctx)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    run = Run.create(folder, config, corpus)
-    if (done := run.result()) is not None:
+    team.on_main(lambda: Run.create(folder, config, corpus) and None)
+    run = Run.open(folder)
+    if (done := team.on_main(run.result)) is not None:
         return TrainResult(**done)
     optimizer = SparseOptimizer(model, config.train)
     state = latest_checkpoint(run.checkpoints, model, optimizer)
     if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
-    run.truncate_metrics(state.step)
+    worker = Worker(model, config.train, machine, team)
+    optimizer = worker.optimizer(optimizer)
+    team.on_main(lambda: run.truncate_metrics(state.step))
 
     started = time.monotonic() - state.seconds
     val_loss = None
     for step in range(state.step, config.train.steps):
-        loss, rms = train_step(model, optimizer, _batch(corpus, step, config), step, config.train, machine)
+        tokens = _batch(corpus, step, config)
+        loss, rms = train_step(model, optimizer, tokens, step, config.train, machine, worker)
         done_steps = step + 1
         last = done_steps == config.train.steps
         if last or done_steps % config.train.eval_every == 0:
             limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
             val_loss = evaluate(model, corpus.val, limit=limit)
         seconds = time.monotonic() - started
-        if last or val_loss is not None or done_steps % config.train.log_every == 0:
+        if team.main and (last or val_loss is not None or done_steps % config.train.log_every == 0):
             run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
-        if watch is not None:
+        if watch is not None and team.main:
             speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
             density = densities_at(step, config.train).matrices
             watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
         if not last:
             val_loss = None
             if done_steps % config.train.checkpoint_every == 0:
-                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
+                _save(run, worker.whole(optimizer), done_steps, seconds, machine, team)
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
         val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
     tokens = config.train.steps * _tokens_per_step(config)
     result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
+    whole = worker.whole(optimizer).model
+    return team.on_main(lambda: _finish(run, whole, result))
+
+
+def _finish(run: Run, model: SparseGPT, result: TrainResult) -> TrainResult:
     run.finish(model, result.__dict__)
     return result
+
+
+def _save(run: Run, whole: Whole, done: int, seconds: float, machine: Machine, team: Team) -> None:
+    """On the first process; the others wait, so that none goes on where it failed."""
+    team.on_main(lambda: save_checkpoint(run.checkpoints, *whole, done, seconds, keep=machine.keep) and None)
 
 
 def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:

@@ -6,12 +6,16 @@ Gradients divided by their RMS, Adam, projection, decoupled decay.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
+from sparsecircuits.train import rows
+from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.schedules import densities_at, lr_at
@@ -23,62 +27,107 @@ RMS_EPS = 1e-5
 
 
 class SparseOptimizer:
-    """Adam on dense gradients and moments, then the projection: a zeroed weight can come back."""
+    """Adam on dense gradients and moments, then the projection: a zeroed weight can come back.
 
-    def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
+    Of a sharded model it works on the rows that are here, and keeps the same weights as of a whole one.
+    """
+
+    def __init__(self, model: SparseGPT, config: TrainConfig, *, patterns: bool = True) -> None:
+        """Begin without moments.
+
+        Args:
+            model: on the device where it is to stay, and sharded already if it is to be.
+            config: the recipe.
+            patterns: whether to look for the places of nonzero weights, for the sparse kernels.
+        """
         self.config = config
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
         self.matrices = sparse_matrices(model, config.floor, biases=config.biases == "sparse")
+        self.locals = [rows.local(parameter) for parameter in self.parameters]
         self.decayed: list[torch.Tensor] = [
-            parameter
-            for name, parameter in model.named_parameters()
+            local
+            for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True)
             if parameter.ndim == 2 and name != "bigram_table"
         ]
         self.linears = [module for module in model.modules() if isinstance(module, Linear)]
-        self.adam = torch.optim.Adam(
-            self.parameters, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
-        )
+        self.adam = Adam(self.locals, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
+        self.sharded = rows.is_sharded(self.parameters[0])
+        self._patterns = patterns and self.locals[0].device.type == "cpu"
+        self._sparse = False
+        if self.sharded:  # whole weights are there during a forward pass alone
+            for module in self.linears:
+                module.register_forward_pre_hook(self._look)
 
     def step(self, step: int) -> float:
         """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised."""
         lr = lr_at(step, self.config)
+        for parameter, local in zip(self.parameters, self.locals, strict=True):
+            local.grad = rows.local_gradient(parameter)
         rms = gradient_rms(self.parameters)
-        # The fused step divides by it on the way, which saves a pass over all gradients.
-        divisor = torch.tensor(gradient_divisor(rms, self.config.grad_rms))
-        vars(self.adam).update(grad_scale=divisor, found_inf=torch.zeros(()))
-        for group in self.adam.param_groups:
-            group["lr"] = lr
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
+        for tensor in (*self.parameters, *self.locals):
+            tensor.grad = None
         densities = densities_at(step, self.config)
         project(self.matrices, densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
-        for module in self.linears:
-            if densities.matrices <= PATTERNS_BELOW:
-                module.find_pattern()
+        self._find_patterns(step)
         return rms
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Adam's moments and step counts as named tensors."""
+    def _find_patterns(self, step: int) -> None:
+        """After step ``step``, where its density is low enough for sparse kernels."""
+        self._sparse = self._patterns and densities_at(step, self.config).matrices <= PATTERNS_BELOW
+        if self._sparse and not self.sharded:
+            for module in self.linears:
+                module.find_pattern()
+
+    def _look(self, module: nn.Module, _inputs: Any) -> None:
+        """Find a pattern anew in each forward pass: of a gathered weight torch counts no changes."""
+        if self._sparse:
+            assert isinstance(module, Linear)
+            module.find_pattern()
+
+    def state(self) -> dict[str, Tensor]:
+        """Adam's moments and step counts as named tensors; of a sharded model, on the first process alone."""
         tensors = {}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            for key, value in self.adam.state[parameter].items():
-                tensors[f"{name}/{key}"] = value
+        for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True):
+            for key, value in self.adam.state[local].items():
+                whole = rows.collect(value, parameter) if self.sharded and key != "step" else value
+                if whole is not None:
+                    tensors[f"{name}/{key}"] = whole.cpu()
         return tensors
 
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of :meth:`state`."""
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.adam.state[parameter] = {key: tensors[f"{name}/{key}"] for key in keys}
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`, with all tensors on every process; after the weights."""
+        steps = set()
+        for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True):
+            step, *moments = (tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
+            cut = (rows.cut(moment, parameter).to(local.device).contiguous() for moment in moments)
+            state = dict(zip(("exp_avg", "exp_avg_sq"), cut, strict=True))
+            self.adam.state[local] = {"step": step.to(local.device), **state}
+            steps.add(int(step))
+        self._find_patterns(max(steps) - 1)
 
 
-def gradient_rms(parameters: list[nn.Parameter]) -> float:
-    """Root mean square of all gradients together."""
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return float(torch.nn.utils.get_total_norm(grads)) / math.sqrt(sum(grad.numel() for grad in grads))
+def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
+    """Root mean square of all gradients together, the same bits whole or sharded.
+
+    The squares of each row are added up in float64, whichever process has the row; then the rows' sums, in the
+    order of the parameters, by numpy, which takes no threads.
+    """
+    found = [parameter for parameter in parameters if parameter.grad is not None]
+    squares = torch.cat([_row_squares(rows.local(parameter.grad)) for parameter in found])
+    if rows.is_sharded(found[0]):
+        squares = rows.in_order(squares, found)
+    total = float(squares.cpu().numpy().sum())
+    return math.sqrt(total / sum(parameter.numel() for parameter in found))
+
+
+def _row_squares(gradient: Tensor) -> Tensor:
+    """[rows] float64: the sum of squares of each row of a matrix, of each entry of a vector."""
+    squares = gradient.double().square_()
+    return squares if squares.ndim < 2 else squares.flatten(1).sum(1)
 
 
 def gradient_divisor(rms: float, mode: str) -> float:

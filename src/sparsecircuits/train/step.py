@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from sparsecircuits.errors import ConfigError, SparseCircuitsError
+from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.worker import Worker
 
 
 class TrainingDiverged(SparseCircuitsError, RuntimeError):
@@ -34,23 +35,26 @@ def train_step(
     step: int,
     config: TrainConfig,
     machine: Machine,
+    worker: Worker | None = None,
 ) -> Step:
     """One step on ``tokens`` [rows, n_ctx + 1].
+
+    Args:
+        model: the model.
+        optimizer: its optimizer.
+        tokens: the whole batch.
+        step: which step, from 0.
+        config: the recipe.
+        machine: how it is computed.
+        worker: what computes gradients of the model; None: this process alone.
 
     Raises:
         ConfigError: ``micro_rows`` does not divide the rows.
         TrainingDiverged: the loss or its gradients are not finite.
     """
-    micro = machine.micro_rows or len(tokens)
-    if len(tokens) % micro:
-        raise ConfigError(f"Machine.micro_rows is {micro}; it must divide the batch of {len(tokens)} rows")
-    parts = len(tokens) // micro
-    value = 0.0
-    for part in tokens.split(micro):
-        loss = model.loss(part[:, :-1], part[:, 1:]) / parts
-        value += float(loss.detach())
-        _require_finite("the loss", value, step, config)
-        loss.backward()
+    worker = worker or Worker(model, config.replace(rows=len(tokens)), machine)
+    value = worker.gradients(tokens)
+    _require_finite("the loss", value, step, config)
     rms = optimizer.step(step)
     _require_finite("the gradients' RMS", rms, step, config)
     return Step(value, rms)
