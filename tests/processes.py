@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,7 +15,11 @@ import torch
 
 
 class Processes:
-    """Processes on this machine, each with one thread."""
+    """Processes on this machine, each with one thread.
+
+    Each waits with torch loaded and forks for a job, so that a job ends as a process does: what it was
+    connected to is closed.
+    """
 
     def __init__(self) -> None:
         self._pipes: list[Connection] = []
@@ -38,11 +42,10 @@ class Processes:
         """
         while len(self._pipes) < count:
             self._start()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # As with torchrun, it is not one of them who keeps what they tell one another.
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for pipe in self._pipes[:count]:
-            pipe.send((port, count, function, arguments))
+            pipe.send((store.port, count, function, arguments))
         answers = []
         for rank, pipe in enumerate(self._pipes[:count]):
             if not pipe.poll(120):
@@ -63,13 +66,21 @@ class Processes:
 def _serve(pipe: Connection, rank: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    importlib.import_module("torch.distributed.fsdp")  # once, not in every fork
+
     while True:
         try:
             port, count, function, arguments = pipe.recv()
         except EOFError:
             return
         os.environ |= {"MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+        if child := os.fork():
+            os.waitpid(child, 0)
+            continue
         try:
-            pipe.send((True, function(*arguments)))
+            answer = (True, function(*arguments))
         except Exception:  # noqa: BLE001 the test is told
-            pipe.send((False, traceback.format_exc()))
+            answer = (False, traceback.format_exc())
+        pipe.send(answer)
+        os._exit(0)

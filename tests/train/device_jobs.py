@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
+from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import PeerFailed, SparseCircuitsError
+from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Machine, Progress, RunConfig, TrainResult, train
-from sparsecircuits.train.devices import Team, join
-from sparsecircuits.train.optimizer import SparseOptimizer, gradient_rms
+from sparsecircuits.train.devices import join
+from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import measured_density
 from sparsecircuits.train.worker import Worker
 
@@ -26,9 +24,55 @@ def trained(
 
     def watch(progress: Progress) -> None:
         if progress.step == stop:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stop")
 
     try:
         return train(config, Corpus.open(corpus), folder, watch, machine)
     except (KeyboardInterrupt, SparseCircuitsError) as error:
         return f"{type(error).__name__}: {error}"
+
+
+def stepped(config: RunConfig, corpus: Path, machine: Machine) -> tuple[list[float], float, int, int]:
+    """All steps without a folder: losses, density at the end, entries that lie here, entries in all."""
+    tokens = Corpus.open(corpus).train
+    with join(machine) as team:
+        model = SparseGPT(config.model)
+        worker = Worker(model, config.train, machine, team)
+        optimizer = worker.optimizer(SparseOptimizer(model, config.train))
+        losses = []
+        for step in range(config.train.steps):
+            rows = batch(tokens, seed=0, step=step, rows=config.train.rows, n_ctx=config.model.n_ctx)
+            losses.append(worker.gradients(rows))
+            optimizer.step(step)
+        here = sum(local.numel() for local in optimizer.locals)
+        entries = sum(parameter.numel() for parameter in model.parameters())
+        return losses, measured_density(model).matrices, here, entries
+
+
+def failing(where: int | None, how: str) -> str:
+    """Process ``where`` (None: each) fails ``how``: alone, or in what the first one does for all."""
+
+    def fail() -> None:
+        raise ValueError("no more of it")
+
+    try:
+        with join(Machine()) as team:
+            if how == "on_main":
+                team.on_main(fail)
+            elif where in (None, team.rank):
+                fail()
+            torch.distributed.barrier()
+            return "went on"
+    except (ValueError, SparseCircuitsError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def told() -> tuple[list[bool], list[list[float]], str, list[int]]:
+    """What processes tell one another."""
+    order: list[int] = []
+    with join(Machine()) as team:
+        flags = [team.any(False), team.any(team.rank == 1), team.any(team.main)]
+        numbers = team.all_of([team.rank, 0.1])
+        text = team.on_main(lambda: f"from {team.rank}")
+        order += team.share(torch.arange(6)).tolist()
+        return flags, numbers, text, order

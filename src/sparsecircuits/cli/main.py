@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsecircuits.errors import SparseCircuitsError, TaskFileError, near_misses
+from sparsecircuits.errors import PeerFailed, SparseCircuitsError, TaskFileError, near_misses
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(
             *error.lines[:MOST_MISTAKES], *([f"{error.file}: and {more:,} more"] if more > 0 else [])
         )
+    except PeerFailed:  # it says itself why
+        return 2
     except SparseCircuitsError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -75,7 +75,8 @@ class TrainConfig(Config):
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: matrix products in 16 bits; loss, weights, gradients and moments stay float32 (§A.2)."""
+    """bfloat16: products of matrices in 16 bits (torch.autocast; on a CPU without our kernels but AbsTopK's
+    and RMSNorm's); loss, weights, gradients and moments are float32, and so is validation (§A.2)."""
 
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""

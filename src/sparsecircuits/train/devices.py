@@ -82,6 +82,16 @@ class Team:
             raise PeerFailed(0, said[1])
         return said[0]
 
+    def main_first(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns on each process; the others begin when the first one is done.
+
+        Raises:
+            PeerFailed: on the others, if it raised on the first.
+        """
+        first: list[T] = []
+        self.on_main(lambda: first.append(function()))
+        return first[0] if first else function()
+
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true in any of them."""
         return flag if self.world == 1 else bool(sum(map(sum, self.all_of([float(flag)]))))
@@ -94,6 +104,15 @@ class Team:
         theirs = [torch.empty_like(own) for _ in range(self.world)]
         dist.all_gather(theirs, own, group=self._talk)
         return [one.tolist() for one in theirs]
+
+    def require_equal(self, what: str, number: int) -> None:
+        """Raise :class:`ConfigError` unless all processes found the same ``number``."""
+        found = [int(one) for (one,) in self.all_of([number])]
+        if len(set(found)) > 1:
+            raise ConfigError(
+                f"{what} is {', '.join(map(str, found))} to processes 0 to {self.world - 1}; all must see the "
+                f"same folder"
+            )
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of ``rows`` [rows, ...], an equal one, in the order of ranks."""

@@ -100,14 +100,14 @@ def _train(
     corpus.require_context(config.model.n_ctx)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    team.on_main(lambda: Run.create(folder, config, corpus) and None)
-    run = Run.open(folder)
+    run = team.main_first(lambda: Run.create(folder, config, corpus))
     if (done := team.on_main(run.result)) is not None:
         return TrainResult(**done)
     optimizer = SparseOptimizer(model, config.train)
     state = latest_checkpoint(run.checkpoints, model, optimizer)
     if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+    team.require_equal("the latest checkpoint", state.step)
     worker = Worker(model, config.train, machine, team)
     optimizer = worker.optimizer(optimizer)
     team.on_main(lambda: run.truncate_metrics(state.step))

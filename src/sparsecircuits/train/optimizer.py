@@ -53,7 +53,9 @@ class SparseOptimizer:
         self.linears = [module for module in model.modules() if isinstance(module, Linear)]
         self.adam = Adam(self.locals, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
         self.sharded = rows.is_sharded(self.parameters[0])
-        self._patterns = patterns and self.locals[0].device.type == "cpu"
+        # The sparse kernels are of the CPU, and of float32.
+        cpu = self.locals[0].device.type == "cpu"
+        self._patterns = patterns and cpu and config.precision == "float32"
         self._sparse = False
         if self.sharded:  # whole weights are there during a forward pass alone
             for module in self.linears:
