@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,13 +21,15 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
-from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
 from sparsecircuits.train.step import train_step
+from sparsecircuits.train.trackers import Trackers, require_trackers
+from sparsecircuits.train.vitals import nonzeros, validate
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def train(
         TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
     """
     machine = machine or Machine()
+    require_trackers(machine.track)
     corpus.require_context(config.model.n_ctx)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
@@ -87,26 +91,38 @@ def train(
     state = latest_checkpoint(run.checkpoints, model, optimizer)
     if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+    trackers = Trackers(machine.track, run, state.step)
     run.truncate_metrics(state.step)
 
+    pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
-    val_loss = None
+    val_loss = vitals = None
     for step in range(state.step, config.train.steps):
-        loss, rms = train_step(model, optimizer, _batch(corpus, step, config), step, config.train, machine)
+        began = time.monotonic()
+        tokens = _batch(corpus, step, config)
+        waited = time.monotonic() - began
+        loss, rms = train_step(model, optimizer, tokens, step, config.train, machine)
+        pace.add(seconds=time.monotonic() - began, waited=waited)
         done_steps = step + 1
         last = done_steps == config.train.steps
         if last or done_steps % config.train.eval_every == 0:
             limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            val_loss = evaluate(model, corpus.val, limit=limit)
+            sample = config.train.eval_tokens // 8
+            val_loss, vitals = validate(model, corpus.val, limit=limit, sample=sample)
         seconds = time.monotonic() - started
         if last or val_loss is not None or done_steps % config.train.log_every == 0:
-            run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
+            row = _metrics(done_steps, loss, rms, val_loss, seconds, config)
+            row |= {"l0": nonzeros(model)} | pace.take()
+            if vitals is not None:
+                row |= vitals.row()
+            run.log(json.dumps(row))
+            trackers.log(row)
         if watch is not None:
             speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
             density = densities_at(step, config.train).matrices
             watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
         if not last:
-            val_loss = None
+            val_loss = vitals = None
             if done_steps % config.train.checkpoint_every == 0:
                 save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
     seconds = time.monotonic() - started
@@ -129,9 +145,9 @@ def _tokens_per_step(config: RunConfig) -> int:
 
 def _metrics(
     done: int, loss: float, rms: float, val_loss: float | None, seconds: float, config: RunConfig
-) -> str:
+) -> dict[str, Any]:
     densities = densities_at(done - 1, config.train)
-    row = {
+    row: dict[str, Any] = {
         "step": done,
         "tokens": done * _tokens_per_step(config),
         "loss": loss,
@@ -143,4 +159,4 @@ def _metrics(
     }
     if val_loss is not None:
         row["val_loss"] = val_loss
-    return json.dumps(row)
+    return row

@@ -7,9 +7,12 @@ the next; what decides the result is :class:`~sparsecircuits.train.config.TrainC
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
+
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,9 @@ class Machine(Config):
     of its share. Fewer take less memory."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
+
+    track: tuple[TrackerName, ...] = ()
+    """Where metrics go beside metrics.jsonl."""
 
     def validate(self) -> None:
         if self.micro_rows is not None and self.micro_rows < 1:

@@ -5,7 +5,8 @@
     runs/NAME/
       run.json           the resolved config and where the corpus lies
       tokenizer.json     so that the run understands text without its corpus
-      metrics.jsonl      one JSON object a line
+      metrics.jsonl      one JSON object a line; its keys TIMING are the only ones that differ
+                         between two trainings of the same
       checkpoints/       step_000200/ …, the latest two
       model/             config.json, model.safetensors: the finished model
       result.json        validation loss, density, tokens, seconds
@@ -33,6 +34,8 @@ from sparsecircuits.train.config import TrainConfig
 RUN_FILE = "run.json"
 RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
+#: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
+TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
 #: What in run.json tells one corpus from another, wherever they lie.
 _CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
