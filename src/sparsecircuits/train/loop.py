@@ -21,6 +21,7 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.pace import Pace
@@ -113,6 +114,8 @@ def train(
         if last or val_loss is not None or done_steps % config.train.log_every == 0:
             row = _metrics(done_steps, loss, rms, val_loss, seconds, config)
             row |= {"l0": nonzeros(model)} | pace.take()
+            if optimizer.reviver is not None:
+                row["revived"] = optimizer.reviver.revived
             if vitals is not None:
                 row |= vitals.row()
             run.log(json.dumps(row))

@@ -1,7 +1,7 @@
 """How fast training is between two lines of its metrics, and how long it waited for data.
 
-Only steps count: validation, saving and drawing are left out. These numbers depend on the machine and the hour;
-all keys of that kind are :data:`~sparsecircuits.train.run.TIMING`.
+Only steps count: validation, saving and drawing are left out. These numbers depend on the machine and the
+hour; all keys of that kind are :data:`~sparsecircuits.train.run.TIMING`.
 """
 
 from __future__ import annotations

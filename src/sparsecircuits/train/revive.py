@@ -4,22 +4,23 @@ A neuron whose few weights are small is never among the largest activations of a
 flows back into it: it stays as it is, and its share of the weights is lost. Gao et al. 2025 name many dead
 neurons as a weakness and have no remedy. Two can be chosen here (``TrainConfig.revive``):
 
-- ``resample``: every ``revive_every`` steps, a neuron that did not fire in any of them is drawn anew. It gets as
-  many inputs as the living have on average, in a random direction of their mean length and with their
+- ``resample``: every ``revive_every`` steps, a neuron that did not fire in any of them is drawn anew. It gets
+  as many inputs as the living have on average, in a random direction of their mean length and with their
   mean bias, and outputs of :data:`WRITE` times their mean length; its Adam moments become 0. That comes
   before the projection of the step, so that the number of nonzero weights stays what it is to be, and the
   floor keeps the largest of the new ones.
 - ``leak``: for as long as it does not fire, gradients reach a neuron as if it had been chosen at every token.
   Outputs stay as they are, so that its inputs learn what its outputs would be good for.
 
-A neuron that fired has a gradient on what it writes, from some token of the batch: that is how it is seen, for
-the cost of a look at one matrix. Everything is a function of the seed, the step and :meth:`Reviver.state`.
+A neuron that fired has a gradient on what it writes, from some token of the batch: that is how it is seen,
+for the cost of a look at one matrix. Everything is a function of the seed, the step and
+:meth:`Reviver.state`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,9 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.sites import Site
+from sparsecircuits.model.sites import Site, SiteName
 from sparsecircuits.train.config import TrainConfig
 
+NEURONS = "mlp.post_act"
 #: Length of a new neuron's outputs, as a share of the living's: it is to find its use, not to disturb.
 WRITE = 0.2
 #: What a checkpoint calls these tensors.
@@ -66,7 +68,7 @@ class Reviver:
     def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
         self.config = config
         self.revived = 0
-        self.layers = [_watch(layer, block.mlp) for layer, block in enumerate(model.blocks)]
+        self.layers = [_watch(model, layer) for layer in range(model.config.n_layer)]
         if config.revive == "leak":
             for watched in self.layers:
                 watched.site.register_forward_hook(_leak(watched))
@@ -140,7 +142,9 @@ def _directions(count: int, width: int, size: int, generator: torch.Generator) -
     return torch.zeros(count, width).scatter_(1, places, F.normalize(values, dim=1))
 
 
-def _leak(watched: Watched):
+def _leak(
+    watched: Watched,
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
     """A hook that hands the gradient of what dead neurons would have written on to their inputs."""
 
     def hook(site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
@@ -155,11 +159,13 @@ def _leak(watched: Watched):
     return hook
 
 
-def _watch(layer: int, mlp: nn.Module) -> Watched:
-    site, bias = mlp.post_act, mlp.c_fc.bias
-    assert isinstance(site, Site)
-    neurons = torch.zeros(len(mlp.c_fc.weight), dtype=torch.bool, device=mlp.c_fc.weight.device)
-    return Watched(layer, site, mlp.c_fc.weight, bias, mlp.c_proj.weight, neurons, neurons.clone())
+def _watch(model: SparseGPT, layer: int) -> Watched:
+    mlp = f"transformer.h.{layer}.mlp"
+    reads, writes = (model.get_parameter(f"{mlp}.{name}.weight") for name in ("c_fc", "c_proj"))
+    bias = model.get_parameter(f"{mlp}.c_fc.bias") if model.config.bias else None
+    neurons = torch.zeros(len(reads), dtype=torch.bool, device=reads.device)
+    site = model.sites()[str(SiteName(layer, NEURONS))]
+    return Watched(layer, site, reads, bias, writes, neurons, neurons.clone())
 
 
 def _generator(seed: int, step: int, layer: int) -> torch.Generator:

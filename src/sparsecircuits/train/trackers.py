@@ -1,7 +1,7 @@
 """Send what ``metrics.jsonl`` gets to wandb, trackio or TensorBoard as well.
 
-A tracker is anything that logs a row at a step and closes. Which ones a run has, and by what name each knows it,
-is in the folder's ``trackers.json``, so that a run that goes on does so there too: nothing twice, nothing
+A tracker is anything that logs a row at a step and closes. Which ones a run has, and by what name each knows
+it, is in the folder's ``trackers.json``, so that a run that goes on does so there too: nothing twice, nothing
 left out. Rows that a resumed run writes again are the same as before, and are not sent again; a tracker that
 joins late is sent the rows so far.
 
@@ -41,8 +41,10 @@ _MODULES: dict[TrackerName, str] = {
 class Tracker(Protocol):
     """Where curves go."""
 
-    errors: tuple[type[Exception], ...]
-    """What may go wrong without being a mistake of ours."""
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What may go wrong without being a mistake of ours."""
+        ...
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the values of one step; steps rise."""
@@ -82,8 +84,8 @@ class Trackers:
             return
         rows = run.metrics()
         known = _read(run.folder / FILE)
-        keys = {
-            name: known.get(name) or f"{run.name}-{secrets.token_hex(4)}" for name in dict.fromkeys(names)
+        keys: dict[TrackerName, str] = {
+            name: known.get(name) or f"{run.name}-{secrets.token_hex(4)}" for name in names
         }
         for name, key in keys.items():
             joins = name not in known

@@ -29,10 +29,10 @@ from sparsecircuits.model.hooks import Hook, hooked
 from sparsecircuits.model.sites import FINAL_SITE, Site, SiteName
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.projection import sparse_matrices
+from sparsecircuits.train.revive import NEURONS
 
 #: The sites whose channels are counted.
 WATCHED = ("attn.q", "attn.k", "attn.v", "mlp.post_act")
-NEURONS = "mlp.post_act"
 
 
 class Vitals(NamedTuple):
@@ -73,7 +73,7 @@ class Validation(NamedTuple):
 
 
 def validate(model: SparseGPT, tokens: np.ndarray, *, limit: int, sample: int) -> Validation:
-    """The mean loss of about ``limit`` tokens (:func:`evaluate`), and the vital signs of the first ``sample``."""
+    """The mean loss of about ``limit`` tokens (:func:`evaluate`), and vital signs of the first ``sample``."""
     with watched(model, sample) as watch:
         loss = evaluate(model, tokens, limit=limit)
     return Validation(loss, watch.vitals())
@@ -90,7 +90,9 @@ class Watch:
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """Hook points, and what is to be called there."""
-        names = [str(SiteName(layer, site)) for layer in range(len(self._model.blocks)) for site in WATCHED]
+        names = [
+            str(SiteName(layer, site)) for layer in range(self._model.config.n_layer) for site in WATCHED
+        ]
         return [*[(name, self._count) for name in names], (FINAL_SITE, self._moments)]
 
     def vitals(self) -> Vitals:
@@ -145,16 +147,19 @@ def token_kurtosis(x: Tensor) -> Tensor:
 def cut_off(model: SparseGPT) -> dict[str, int]:
     """Channels by site that no weight reaches or, but for q and k, that none leaves."""
     found = {}
-    for layer, block in enumerate(model.blocks):
-        attention, mlp = block.attn, block.mlp
-        q, k, v = (attention.c_attn.weight != 0).any(1).chunk(3)
-        linked = {
+    for layer in range(model.config.n_layer):
+
+        def linked(matrix: str, axis: int, layer: int = layer) -> Tensor:
+            return (model.get_parameter(f"transformer.h.{layer}.{matrix}.weight") != 0).any(axis)
+
+        q, k, v = linked("attn.c_attn", 1).chunk(3)
+        sites = {
             "attn.q": q,
             "attn.k": k,
-            "attn.v": v & (attention.c_proj.weight != 0).any(0),
-            NEURONS: (mlp.c_fc.weight != 0).any(1) & (mlp.c_proj.weight != 0).any(0),
+            "attn.v": v & linked("attn.c_proj", 0),
+            NEURONS: linked("mlp.c_fc", 1) & linked("mlp.c_proj", 0),
         }
-        for site, channels in linked.items():
+        for site, channels in sites.items():
             found[str(SiteName(layer, site))] = int((~channels).sum())
     return found
 
