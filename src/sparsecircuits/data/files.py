@@ -1,34 +1,16 @@
-"""Files that are there whole or not at all, and the record by which damage is noticed."""
+"""The record by which damage to a file is noticed; and files that are there whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import DataError
+from sparsecircuits.files import sha256_of, written
 
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write; it takes its name, flushed to disk, only when the block ends well.
-
-    Two processes that write the same file at once do not disturb each other: the last one stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["FileRecord", "written"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,9 +23,7 @@ class FileRecord(Config):
     @classmethod
     def of(cls, path: Path) -> Self:
         """The record of the file as it is now."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(bytes=path.stat().st_size, sha256=digest)
+        return cls(bytes=path.stat().st_size, sha256=sha256_of(path))
 
     def check(self, path: Path) -> None:
         """Raise :class:`DataError` unless ``path`` has this size and hash."""

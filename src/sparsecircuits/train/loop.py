@@ -7,11 +7,12 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -19,13 +20,19 @@ from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.checkpoint import Part
+from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.guard import TrainingDiverged
+from sparsecircuits.train.keeper import Keeper
+from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import check_feasible, measured_density
-from sparsecircuits.train.run import Run, RunConfig
+from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import train_step
 
 
@@ -52,6 +59,15 @@ class TrainResult:
     steps: int
 
 
+class Validation(NamedTuple):
+    """Losses on the validation split, in nats per token."""
+
+    interim: float
+    """On eval_tokens / 8 tokens, the same at every validation."""
+    loss: float
+    """The same; after the last step, on eval_tokens tokens."""
+
+
 def train(
     config: RunConfig,
     corpus: Corpus,
@@ -72,50 +88,96 @@ def train(
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
 
     Raises:
-        ConfigError: a density below its floor; a folder that holds a run of another config.
+        ConfigError: a density below its floor; a model that cannot fit into memory; a folder that holds a run
+            of another config.
         DataError: a corpus smaller than one context.
-        TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
+        RunLocked: somebody else trains in the folder.
+        CheckpointError: there are checkpoints, and none is whole.
+        TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
+        OutOfMemory: memory ran out; the last checkpoint stays.
+        SaveError: the last checkpoint or the finished model could not be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
     """
     machine = machine or Machine()
+    folder = Path(folder)
     corpus.require_context(config.model.n_ctx)
+    require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    run = Run.create(folder, config, corpus)
-    if (done := run.result()) is not None:
+    if (folder / RUN_FILE).is_file() and (done := Run.create(folder, config, corpus).result()) is not None:
         return TrainResult(**done)
-    optimizer = SparseOptimizer(model, config.train)
-    state = latest_checkpoint(run.checkpoints, model, optimizer)
-    if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
+    with run_lock(folder), stop_signals() as stop:
+        run = Run.create(folder, config, corpus)
+        optimizer = SparseOptimizer(model, config.train)
+        parts: dict[str, Part] = {"optimizer": optimizer}
+        keeper = Keeper(run, model, parts, machine.keep)
+        with keeper.watching():
+            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop)
+
+
+def _train(
+    run: Run,
+    model: SparseGPT,
+    optimizer: SparseOptimizer,
+    corpus: Corpus,
+    keeper: Keeper,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+    stop: Stop,
+) -> TrainResult:
+    config, recipe = run.config, run.config.train
+    state = keeper.resume()
+    if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
-    run.truncate_metrics(state.step)
 
     started = time.monotonic() - state.seconds
-    val_loss = None
-    for step in range(state.step, config.train.steps):
-        loss, rms = train_step(model, optimizer, _batch(corpus, step, config), step, config.train, machine)
-        done_steps = step + 1
-        last = done_steps == config.train.steps
-        if last or done_steps % config.train.eval_every == 0:
-            limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            val_loss = evaluate(model, corpus.val, limit=limit)
+    validation = None
+    for step in range(state.step, recipe.steps):
+        done, last = step + 1, step + 1 == recipe.steps
+        seen = train_step(model, optimizer, _batch(corpus, step, config), step, recipe, machine)
+        machine = machine.replace(micro_rows=seen.micro_rows)
+        validation = _validate(model, corpus, done, recipe)
         seconds = time.monotonic() - started
-        if last or val_loss is not None or done_steps % config.train.log_every == 0:
-            run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
+        if validation is not None or done % recipe.log_every == 0:
+            keeper.log(_metrics(done, seen.loss, seen.grad_rms, validation, seconds, config))
         if watch is not None:
-            speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
-            density = densities_at(step, config.train).matrices
-            watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
-        if not last:
-            val_loss = None
-            if done_steps % config.train.checkpoint_every == 0:
-                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
+            speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
+            density = densities_at(step, recipe).matrices
+            val_loss = None if validation is None else validation.loss
+            watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
+        best = validation is not None and keeper.is_best(validation.interim)
+        if stop or last or best or done % recipe.checkpoint_every == 0:
+            interim = None if validation is None else validation.interim
+            keeper.save(done, seconds, interim, required=last or bool(stop))
+        if stop and not last:
+            stop.leave()
     seconds = time.monotonic() - started
-    if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
-    tokens = config.train.steps * _tokens_per_step(config)
-    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
-    run.finish(model, result.__dict__)
+    if validation is None:  # everything was done but the end of the run
+        validation = _validate(model, corpus, recipe.steps, recipe)
+        assert validation is not None
+    result = TrainResult(
+        validation.loss,
+        measured_density(model).matrices,
+        recipe.steps * _tokens_per_step(config),
+        seconds,
+        recipe.steps,
+    )
+    keeper.finish(result.__dict__)
+    if stop:
+        stop.leave()
     return result
+
+
+def _validate(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validation | None:
+    """After ``done`` steps, where a validation is due."""
+    last = done == recipe.steps
+    if not last and done % recipe.eval_every:
+        return None
+    interim = evaluate(model, corpus.val, limit=recipe.eval_tokens // 8)
+    loss = evaluate(model, corpus.val, limit=recipe.eval_tokens) if last else interim
+    if not math.isfinite(loss + interim):
+        raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
+    return Validation(interim, loss)
 
 
 def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
@@ -128,8 +190,8 @@ def _tokens_per_step(config: RunConfig) -> int:
 
 
 def _metrics(
-    done: int, loss: float, rms: float, val_loss: float | None, seconds: float, config: RunConfig
-) -> str:
+    done: int, loss: float, rms: float, validation: Validation | None, seconds: float, config: RunConfig
+) -> dict[str, float]:
     densities = densities_at(done - 1, config.train)
     row = {
         "step": done,
@@ -141,6 +203,6 @@ def _metrics(
         "grad_rms": rms,
         "seconds": round(seconds, 3),
     }
-    if val_loss is not None:
-        row["val_loss"] = val_loss
-    return json.dumps(row)
+    if validation is not None:
+        row["val_loss"] = validation.loss
+    return row

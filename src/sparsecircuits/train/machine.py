@@ -7,6 +7,7 @@ the next; what decides the result is :class:`~sparsecircuits.train.config.TrainC
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -21,6 +22,8 @@ class Machine(Config):
     of its share. Fewer take less memory."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
+    out_of_memory: Literal["stop", "halve"] = "stop"
+    """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
 
     def validate(self) -> None:
         if self.micro_rows is not None and self.micro_rows < 1:
