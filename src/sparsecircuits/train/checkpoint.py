@@ -203,10 +203,10 @@ def read_state(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(
             path, int(data["step"]), float(data["seconds"]), data["val_loss"], dict(data["files"])
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{where}: damaged: {error}") from error
     except CheckpointError as error:
         raise type(error)(f"{where}: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: damaged: {error}") from error
     if path.name != f"step_{checkpoint.step:06d}":
         raise CheckpointError(f"{where}: of step {checkpoint.step}, in the folder of another")
     return checkpoint
