@@ -17,6 +17,7 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Progress, Run, RunConfig, load_run, train
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.run import TIMING
 
 
 def stop_after(step: int) -> Callable[[Progress], None]:
@@ -36,8 +37,8 @@ def stopped(config: RunConfig, corpus: Corpus, folder: Path, step: int) -> Run:
 
 
 def metrics(run: Run) -> list[dict[str, Any]]:
-    """All of metrics.jsonl but the one thing that may differ."""
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics()]
+    """All of metrics.jsonl but what may differ."""
+    return [{key: value for key, value in row.items() if key not in TIMING} for row in run.metrics()]
 
 
 @pytest.fixture

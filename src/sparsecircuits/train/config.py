@@ -74,6 +74,14 @@ class TrainConfig(Config):
     """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
 
+    revive: Literal["none", "resample", "leak"] = "none"
+    """What is done for MLP neurons that have not fired for revive_every steps (:mod:`.revive`). resample:
+    they are drawn anew; leak: gradients reach them as if they fired; none (paper)."""
+    revive_every: int = 100
+    """Steps in which a neuron must not have fired once to count as dead."""
+    revive_stop: float = 0.75
+    """Share of the steps after which no neuron is revived, so that those revived last can settle."""
+
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""
     eval_every: int = 200
@@ -100,6 +108,12 @@ class TrainConfig(Config):
                 f"TrainConfig.anneal_start = {self.anneal_start} and anneal_stop = {self.anneal_stop}: "
                 f"needed is 0 <= start <= stop <= 1"
             )
+        if self.revive_every < 1:
+            raise ConfigError(f"TrainConfig.revive_every is {self.revive_every}; it must be at least 1")
+        if not 0 <= self.revive_stop <= 1:
+            raise ConfigError(f"TrainConfig.revive_stop is {self.revive_stop}; it must be in [0, 1]")
+        if self.revive != "none" and self.sparsity != "topk":
+            raise ConfigError(f"TrainConfig.revive = {self.revive!r} needs sparsity = 'topk'")
         if self.seed < 0 or self.seed >= 2**63:
             raise ConfigError(f"TrainConfig.seed is {self.seed}; it must be from 0 to 2**63 - 1")
         for name in ("beta1", "beta2"):

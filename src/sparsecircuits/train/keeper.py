@@ -46,7 +46,6 @@ class Keeper:
         sweep(self.run.folder / "model", *MODEL_FILES)
         sweep(self.run.checkpoints)
         state = latest_checkpoint(self.run.checkpoints, self.model, self.parts)
-        self.run.truncate_metrics(state.step)
         best = best_checkpoint(self.run.checkpoints)
         self._best = None if best is None else best.val_loss
         self._saved = state.step or None
@@ -61,9 +60,9 @@ class Keeper:
             self.event("diverged", error.step, tensor=error.tensor, value=error.value)
             raise
 
-    def is_best(self, val_loss: float) -> bool:
-        """Whether no checkpoint has so low a validation loss."""
-        return self._best is None or val_loss < self._best
+    def is_best(self, val_loss: float | None) -> bool:
+        """Whether no checkpoint has so low a validation loss; None was not measured."""
+        return val_loss is not None and (self._best is None or val_loss < self._best)
 
     def log(self, row: Mapping[str, Any], *, required: bool = False) -> None:
         """Append a line of metrics, after those that wait.
@@ -118,7 +117,7 @@ class Keeper:
             warnings.warn(f"{error}; training goes on and tries again at the next checkpoint", stacklevel=2)
             return
         self._saved = step
-        if val_loss is not None and self.is_best(val_loss):
+        if self.is_best(val_loss):
             self._best = val_loss
 
     def finish(self, result: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -29,11 +29,14 @@ from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
 from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import train_step
+from sparsecircuits.train.trackers import Trackers, require_trackers
+from sparsecircuits.train.vitals import Vitals, nonzeros, validate
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,6 @@ class TrainResult:
     tokens: int
     seconds: float
     steps: int
-
-
-class Validation(NamedTuple):
-    """Losses on the validation split, in nats per token."""
-
-    interim: float
-    """On eval_tokens / 8 tokens, the same at every validation."""
-    loss: float
-    """The same; after the last step, on eval_tokens tokens."""
 
 
 def train(
@@ -100,6 +94,7 @@ def train(
     """
     machine = machine or Machine()
     folder = Path(folder)
+    require_trackers(machine.track)
     corpus.require_context(config.model.n_ctx)
     require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
@@ -130,54 +125,69 @@ def _train(
     if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
 
+    trackers = Trackers(machine.track, run, state.step)
+    run.truncate_metrics(state.step)
+
+    pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
-    validation = None
-    for step in range(state.step, recipe.steps):
-        done, last = step + 1, step + 1 == recipe.steps
-        seen = train_step(model, optimizer, _batch(corpus, step, config), step, recipe, machine)
-        machine = machine.replace(micro_rows=seen.micro_rows)
-        validation = _validate(model, corpus, done, recipe)
-        seconds = time.monotonic() - started
-        if validation is not None or done % recipe.log_every == 0:
-            keeper.log(_metrics(done, seen.loss, seen.grad_rms, validation, seconds, config))
-        if watch is not None:
-            speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
-            density = densities_at(step, recipe).matrices
-            val_loss = None if validation is None else validation.loss
-            watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
-        best = validation is not None and keeper.is_best(validation.interim)
-        if stop or last or best or done % recipe.checkpoint_every == 0:
-            interim = None if validation is None else validation.interim
-            keeper.save(done, seconds, interim, required=last or bool(stop))
-        if stop and not last:
-            stop.leave()
+    val_loss = vitals = None
+    with trackers:
+        for step in range(state.step, recipe.steps):
+            began = time.monotonic()
+            tokens = _batch(corpus, step, config)
+            waited = time.monotonic() - began
+            seen = train_step(model, optimizer, tokens, step, recipe, machine)
+            machine = machine.replace(micro_rows=seen.micro_rows)
+            pace.add(seconds=time.monotonic() - began, waited=waited)
+            done, last = step + 1, step + 1 == recipe.steps
+            val_loss = vitals = interim = None
+            if last or done % recipe.eval_every == 0:
+                val_loss, vitals, interim = _validated(model, corpus, done, recipe)
+            seconds = time.monotonic() - started
+            if val_loss is not None or done % recipe.log_every == 0:
+                row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
+                row |= {"l0": nonzeros(model)} | pace.take()
+                if vitals is not None:
+                    row |= vitals.row()
+                keeper.log(row)
+                trackers.log(row)
+            if watch is not None:
+                speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
+                density = densities_at(step, recipe).matrices
+                watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
+            if stop or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
+                keeper.save(done, seconds, interim, required=last or bool(stop))
+            if stop and not last:
+                stop.leave()
     seconds = time.monotonic() - started
-    if validation is None:  # everything was done but the end of the run
-        validation = _validate(model, corpus, recipe.steps, recipe)
-        assert validation is not None
-    result = TrainResult(
-        validation.loss,
-        measured_density(model).matrices,
-        recipe.steps * _tokens_per_step(config),
-        seconds,
-        recipe.steps,
-    )
+    if val_loss is None:  # everything was done but the end of the run
+        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens)
+    tokens = recipe.steps * _tokens_per_step(config)
+    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
     keeper.finish(result.__dict__)
     if stop:
         stop.leave()
     return result
 
 
-def _validate(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validation | None:
-    """After ``done`` steps, where a validation is due."""
+class Validated(NamedTuple):
+    """Losses in nats per token on the validation split, and what else was seen there."""
+
+    loss: float
+    """On eval_tokens / 8 tokens; after the last step, on eval_tokens."""
+    vitals: Vitals
+    interim: float
+    """On eval_tokens / 8 tokens, whichever step it is, so that checkpoints can be compared."""
+
+
+def _validated(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validated:
+    few = recipe.eval_tokens // 8
     last = done == recipe.steps
-    if not last and done % recipe.eval_every:
-        return None
-    interim = evaluate(model, corpus.val, limit=recipe.eval_tokens // 8)
-    loss = evaluate(model, corpus.val, limit=recipe.eval_tokens) if last else interim
+    loss, vitals = validate(model, corpus.val, limit=recipe.eval_tokens if last else few, sample=few)
+    interim = evaluate(model, corpus.val, limit=few) if last else loss
     if not math.isfinite(loss + interim):
         raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
-    return Validation(interim, loss)
+    return Validated(loss, vitals, interim)
 
 
 def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
@@ -190,10 +200,10 @@ def _tokens_per_step(config: RunConfig) -> int:
 
 
 def _metrics(
-    done: int, loss: float, rms: float, validation: Validation | None, seconds: float, config: RunConfig
-) -> dict[str, float]:
+    done: int, loss: float, rms: float, val_loss: float | None, seconds: float, config: RunConfig
+) -> dict[str, Any]:
     densities = densities_at(done - 1, config.train)
-    row = {
+    row: dict[str, Any] = {
         "step": done,
         "tokens": done * _tokens_per_step(config),
         "loss": loss,
@@ -203,6 +213,6 @@ def _metrics(
         "grad_rms": rms,
         "seconds": round(seconds, 3),
     }
-    if validation is not None:
-        row["val_loss"] = validation.loss
+    if val_loss is not None:
+        row["val_loss"] = val_loss
     return row

@@ -12,6 +12,8 @@ from typing import Literal
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Config):
@@ -24,6 +26,9 @@ class Machine(Config):
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
     out_of_memory: Literal["stop", "halve"] = "stop"
     """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
+
+    track: tuple[TrackerName, ...] = ()
+    """Where metrics go beside metrics.jsonl."""
 
     def validate(self) -> None:
         if self.micro_rows is not None and self.micro_rows < 1:

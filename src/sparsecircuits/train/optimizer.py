@@ -15,6 +15,7 @@ from sparsecircuits.model.layers import Linear
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
+from sparsecircuits.train.revive import Reviver
 from sparsecircuits.train.schedules import densities_at, lr_at
 
 #: Above this density no sparse kernel is faster, so that nobody looks for patterns.
@@ -37,6 +38,7 @@ class SparseOptimizer:
             if parameter.ndim == 2 and name != "bigram_table"
         ]
         self.linears = [module for module in model.modules() if isinstance(module, Linear)]
+        self.reviver = None if config.revive == "none" else Reviver(model, config)
         self.adam = torch.optim.Adam(
             self.parameters, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
         )
@@ -57,6 +59,9 @@ class SparseOptimizer:
         for group in self.adam.param_groups:
             group["lr"] = lr
         self.adam.step()
+        if self.reviver is not None:
+            self.reviver.observe()
+            self.reviver.revive(step, self.adam.state)
         self.adam.zero_grad(set_to_none=True)
         densities = densities_at(step, self.config)
         project(self.matrices, densities)
@@ -80,13 +85,15 @@ class SparseOptimizer:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             for key, value in self.adam.state[parameter].items():
                 tensors[f"{name}/{key}"] = value
-        return tensors
+        return tensors if self.reviver is None else {**tensors, **self.reviver.state()}
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
         """The inverse of :meth:`state`."""
         for name, parameter in zip(self.names, self.parameters, strict=True):
             keys = ("step", "exp_avg", "exp_avg_sq")
             self.adam.state[parameter] = {key: tensors[f"{name}/{key}"] for key in keys}
+        if self.reviver is not None:
+            self.reviver.load_state(tensors)
 
 
 def gradient_rms(parameters: list[nn.Parameter]) -> float:

@@ -5,7 +5,8 @@
     runs/NAME/
       run.json           the resolved config and where the corpus lies
       tokenizer.json     so that the run understands text without its corpus
-      metrics.jsonl      one JSON object a line: the figures of a step, or an event
+      metrics.jsonl      one JSON object a line, the figures of a step or an event; the keys TIMING are the
+                         only figures that differ between two trainings of the same
       checkpoints/       step_000200/ …, the latest two and the one of the lowest validation loss
       model/             config.json, model.safetensors: the finished model
       result.json        validation loss, density, tokens, seconds
@@ -48,6 +49,8 @@ METRICS_FILE = "metrics.jsonl"
 #: What training writes into the folder, and into the finished model's.
 FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json")
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+#: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
+TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
 #: What in run.json tells one corpus from another, wherever they lie.
 _CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
