@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from sparsecircuits.data.batches import batch
+from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.checkpoint import TrainState, latest_checkpoint, save_checkpoint
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
@@ -94,16 +92,28 @@ def train(
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
     trackers = Trackers(machine.track, run, state.step)
     run.truncate_metrics(state.step)
+    with trackers, _reader(corpus, config, state.step) as reader:
+        return _loop(run, model, optimizer, corpus, state, reader, trackers, watch, machine)
 
+
+def _loop(
+    run: Run,
+    model: SparseGPT,
+    optimizer: SparseOptimizer,
+    corpus: Corpus,
+    state: TrainState,
+    reader: BatchReader,
+    trackers: Trackers,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+) -> TrainResult:
+    config = run.config
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
     for step in range(state.step, config.train.steps):
-        began = time.monotonic()
-        tokens = _batch(corpus, step, config)
-        waited = time.monotonic() - began
-        loss, rms = train_step(model, optimizer, tokens, step, config.train, machine)
-        pace.add(seconds=time.monotonic() - began, waited=waited)
+        with pace.step(reader):
+            loss, rms = train_step(model, optimizer, next(reader), step, config.train, machine)
         done_steps = step + 1
         last = done_steps == config.train.steps
         if last or done_steps % config.train.eval_every == 0:
@@ -137,9 +147,16 @@ def train(
     return result
 
 
-def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:
     recipe = config.train
-    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
+    return BatchReader(
+        corpus.train,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        n_ctx=config.model.n_ctx,
+        first_step=step,
+        last_step=recipe.steps,
+    )
 
 
 def _tokens_per_step(config: RunConfig) -> int:
