@@ -27,6 +27,10 @@ class CheckpointError(SparseCircuitsError, ValueError):
     """A saved model, run or circuit that is missing, damaged or of another shape."""
 
 
+class HubError(CheckpointError):
+    """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
+
+
 class TaskError(SparseCircuitsError, ValueError):
     """A task whose pairs do not fit: unequal lengths, candidates that are not one token, no room."""
 

@@ -208,7 +208,7 @@ def sides(run: Run, other: Run) -> tuple[Side, Side]:
 
 def call_it(run: Run) -> str:
     """A bundled run's name, or that of the folder."""
-    return example_name(run.folder) or run.folder.resolve().name
+    return example_name(run.folder) or run.origin or run.folder.resolve().name
 
 
 def default_picture(run: Run, other: Run) -> Path:

@@ -13,6 +13,7 @@ from sparsecircuits.cli.report import print_json
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Config):
     """Let a model go on with a text, until it ends the document or has written enough tokens.
@@ -91,7 +92,8 @@ def _heading(number: int, options: Options) -> str:
     """What stands above one of several texts."""
     if options.count == 1:
         return ""
-    return f"{'' if number == 0 else chr(10)}--- {number + 1} of {options.count}, seed {options.seed + number}\n"
+    above = "\n" if number else ""
+    return f"{above}--- {number + 1} of {options.count}, seed {options.seed + number}\n"
 
 
 class _Stream:

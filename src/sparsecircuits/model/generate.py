@@ -254,6 +254,4 @@ def held_back(stops: Iterable[str], text: str) -> int:
     >>> held_back(["\n\n"], "x = 1\n"), held_back(["\n\n"], "x = 1")
     (1, 0)
     """
-    return max(
-        (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0
-    )
+    return max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)

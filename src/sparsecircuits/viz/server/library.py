@@ -63,13 +63,14 @@ class ListedRun:
 
     @property
     def bundled(self) -> bool:
-        """Whether it came with the package, so that nothing is written into it."""
-        return example_name(self.run.folder) is not None
+        """Whether it came with the package or from the Hub, so that nothing is written into it."""
+        return self.run.origin is not None or example_name(self.run.folder) is not None
 
     def why_not_pruned(self) -> str | None:
         """Why no pruning can be started here; None: one can."""
         if self.bundled:
-            return "it comes with the package, and nothing is written into it; make a copy of your own"
+            place = "comes with the package" if self.run.origin is None else "is on the Hub"
+            return f"it {place}, and nothing is written into it; make a copy of your own"
         if not self.run.corpus_folder.is_dir():
             return "its corpus, which a pruning needs, is not there"
         return None
