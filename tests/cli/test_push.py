@@ -11,7 +11,9 @@ import yaml
 
 from sparsecircuits import load_run
 from sparsecircuits.cli.arguments import open_own_run, open_run
+from sparsecircuits.cli.live import listed_runs
 from sparsecircuits.errors import CheckpointError, HubError
+from sparsecircuits.viz.server.library import Library
 from tests.interop.hub_server import Hub, use
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -63,6 +65,19 @@ def test_every_command_takes_a_name_of_the_hub(call, hub: Hub) -> None:
     assert there.out == here.out
     labels = call("label", "me/quotes@v1", "set_or_string", "--json")
     assert labels.code == 0
+
+
+def test_the_live_viewer_shows_it(hub: Hub, call) -> None:
+    call("push", "example-small", "me/quotes")
+    ((name, run),) = listed_runs("me/quotes", ())()
+    library = Library(lambda: [(name, run)])
+    (listed,) = library.runs()
+    assert listed.name == "me/quotes"
+    assert {circuit.name for circuit in listed.circuits.values()} == {
+        *("bracket_counting", "set_or_string", "single_double_quote")
+    }
+    assert listed.bundled
+    assert (listed.why_not_pruned() or "").startswith("it is on the Hub, and nothing is written into it")
 
 
 def test_nothing_is_written_into_the_cache(call, hub: Hub) -> None:

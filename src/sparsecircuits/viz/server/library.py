@@ -152,7 +152,7 @@ class Library:
             for path in sorted((run.folder / top).rglob(CIRCUIT_FILE)):
                 folder = path.parent
                 name = folder.relative_to(run.circuits if top == "circuits" else run.folder).as_posix()
-                self._add(found, damaged, name, folder, run.folder)
+                self._add(found, damaged, name, folder, _root(run))
         for place in self._more:
             for path in sorted(place.rglob(CIRCUIT_FILE)):
                 name = f"{place.name}/{path.parent.relative_to(place).as_posix()}"
@@ -215,13 +215,18 @@ def task_named(library: Library, run: Run, name: str) -> Task:
 
 
 def _is_whole(run: Run) -> bool:
-    """Whether a run is finished, and all of it lies in its folder."""
+    """Whether a run is finished, and all of it lies where its files may."""
     if not (run.folder / "result.json").is_file() or not (run.folder / "model").is_dir():
         return False
     files = [run.folder / name for name in _RUN_FILES] + [
         run.folder / "model" / name for name in _MODEL_FILES
     ]
-    return all(_is_inside(path, run.folder) for path in files)
+    return all(_is_inside(path, _root(run)) for path in files)
+
+
+def _root(run: Run) -> Path:
+    """Where a run's files may lie: in its folder; of one from the Hub, in its part of the cache, by links."""
+    return run.folder if run.origin is None else run.folder.parents[1]
 
 
 def _is_inside(path: Path, root: Path) -> bool:
