@@ -63,6 +63,8 @@ COMMANDS = {
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
+    "push": Command("put a model, its circuits and a card on the Hugging Face Hub"),
+    "fetch": Command("bring a run from the Hugging Face Hub into a folder of your own"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }

@@ -18,11 +18,12 @@ Every command takes such a folder; nothing else is state.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsecircuits.config import Config
 from sparsecircuits.data.shards import Corpus
@@ -37,10 +38,14 @@ from sparsecircuits.model.checkpoint import (
     Reader,
     load_model,
     load_weights,
+    locate,
 )
 from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.metrics import read_line
+
+if TYPE_CHECKING:
+    from sparsecircuits.interop import Pushed
 
 RUN_FILE = "run.json"
 RUN_FORMAT = "sparsecircuits.run"
@@ -72,10 +77,12 @@ class Run:
     folder: Path
     config: RunConfig
     corpus_folder: Path
+    origin: str | None = None
+    """Its name on the Hub, if it came from there; the folder is the cache's then, and not to be written."""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.origin or self.folder.name
 
     @property
     def checkpoints(self) -> Path:
@@ -183,6 +190,31 @@ class Run:
         model.save_pretrained(self.folder / "model")
         write_atomic(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+        token: str | bool | None = None,
+        license: str | None = None,
+        checkpoints: bool = False,
+    ) -> Pushed:
+        """Push it to the Hugging Face Hub as ``org/name``: :func:`sparsecircuits.interop.push_run`."""
+        from sparsecircuits.interop import push_run
+
+        return push_run(
+            self,
+            name,
+            private=private,
+            revision=revision,
+            message=message,
+            token=token,
+            license=license,
+            checkpoints=checkpoints,
+        )
+
     def log(self, line: str) -> None:
         """Append one JSON line of metrics.
 
@@ -214,9 +246,28 @@ class Run:
         return [line.rstrip("\n") for line in lines if line.endswith("\n")]
 
 
-def load_run(folder: str | Path) -> Run:
-    """Open a run folder: ``run = load_run("runs/demo/sparse"); model = run.model()``."""
-    return Run.open(folder)
+def load_run(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Run:
+    """Open a run: ``run = load_run("runs/demo/sparse"); model = run.model()``.
+
+    Args:
+        source: its folder, or ``org/name`` on the Hub, or ``org/name@revision``. What is here, and what is
+            written as a path, never touches the network.
+        revision: on the Hub, a branch, a tag or a commit.
+        token: for the Hub; None: the one that ``huggingface_hub`` finds.
+
+    Raises:
+        CheckpointError: no run there, or damaged; a :class:`~sparsecircuits.errors.HubError` if it is the Hub
+            that has no such run, or does not let it out.
+    """
+    folder = locate(source, revision=revision, token=token)
+    if folder == Path(source):
+        return Run.open(folder)
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError(
+            f"{source}: a model alone, not a run: it holds no {RUN_FILE}; SparseGPT.from_pretrained reads it"
+        )
+    run = Run.open(folder)
+    return dataclasses.replace(run, origin=str(source) if revision is None else f"{source}@{revision}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
