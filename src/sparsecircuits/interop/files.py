@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
 from sparsecircuits.data.files import FileRecord
 from sparsecircuits.errors import CheckpointError, ConfigError, DataError
-from sparsecircuits.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, write_atomic
+from sparsecircuits.files import write_atomic
+from sparsecircuits.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from sparsecircuits.train.run import RUN_FILE
 from sparsecircuits.validate.card import CARD_FILE
 
