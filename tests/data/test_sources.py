@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsecircuits.data import sources
-from sparsecircuits.data.sources import Document, SourceReport, read_source
+from sparsecircuits.data import reports
+from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.sources import read_source
 from sparsecircuits.errors import DataError
 
 
@@ -59,7 +60,8 @@ def test_bad_files_are_skipped_counted_and_named(tmp_path: Path):
     assert texts(tmp_path, report=report) == ["good"]
     assert report.documents == 1
     assert report.skipped == {"empty": 2, "not UTF-8": 2, "holds NUL bytes": 1}
-    assert f"{tmp_path / 'latin.txt'}: not UTF-8" in report.named
+    assert f"{tmp_path / 'latin.txt'}, byte 3: not UTF-8" in report.named
+    assert f"{tmp_path / 'binary.txt'}, byte 1: holds NUL bytes" in report.named
 
 
 @pytest.mark.skipif(
@@ -91,7 +93,7 @@ def test_a_line_of_ten_megabytes_is_skipped_and_the_rest_stays(tmp_path: Path):
 
 
 def test_a_long_text_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "DOCUMENT_CHARS", 8)
+    monkeypatch.setattr(reports, "DOCUMENT_CHARS", 8)
     path = tmp_path / "long.txt"
     path.write_text("aaa\nbbb\nccc\nddddddddddd\ne\n")
     assert list(read_source(str(path), 0)) == [
@@ -161,9 +163,9 @@ def test_a_source_without_text_is_an_error_that_names_the_reasons(tmp_path: Path
 def test_unknown_sources_are_refused_at_once(tmp_path: Path):
     with pytest.raises(DataError, match="'idoms'.*did you mean 'idioms'"):
         read_source("idoms", 0)
-    (tmp_path / "a.parquet").write_text("")
-    with pytest.raises(DataError, match=r"kind '\.parquet'; allowed: \.py, \.txt, \.jsonl"):
-        read_source(str(tmp_path / "a.parquet"), 0)
+    (tmp_path / "a.csv.gz").write_text("")
+    with pytest.raises(DataError, match=r"kind '\.csv'; allowed: \.py, \.txt, \.md, \.jsonl, \.parquet"):
+        read_source(str(tmp_path / "a.csv.gz"), 0)
 
 
 def test_the_standard_library_is_code_without_tests():

@@ -9,10 +9,10 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.train import RunConfig
-from sparsecircuits.train.loop import train_step
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import check_feasible, measured_density, project, sparse_matrices
 from sparsecircuits.train.schedules import Densities, densities_at
+from tests.train.steps import one_step
 
 H = "transformer.h.0"
 #: name: (entries, is embedding, axis along which a neuron's weights lie)
@@ -45,7 +45,7 @@ def test_counts_are_exact_after_every_step(config: RunConfig, corpus: Corpus):
     optimizer = SparseOptimizer(model, config.train)
     seen = []
     for step in range(config.train.steps):
-        train_step(model, optimizer, corpus, step, config)
+        one_step(model, optimizer, corpus, step, config)
         densities = densities_at(step, config.train)
         seen.append(densities.matrices)
         for name, (entries, embedding, axis) in MATRICES.items():
@@ -63,7 +63,7 @@ def test_at_the_least_density_every_neuron_has_just_its_floor(config: RunConfig,
     model = SparseGPT(config.model)
     optimizer = SparseOptimizer(model, config.train)
     for step in (6, 7):
-        train_step(model, optimizer, corpus, step, config)
+        one_step(model, optimizer, corpus, step, config)
     # 1/4 of 16 channels are 4: each output row of c_attn and c_fc, each input column of both c_proj.
     for name, axis, neurons in (
         (f"{H}.attn.c_attn.weight", 1, 48),
@@ -100,7 +100,7 @@ def test_a_density_of_one_zeroes_nothing(config: RunConfig, corpus: Corpus):
     model = SparseGPT(dense.model)
     optimizer = SparseOptimizer(model, dense.train)
     for step in range(dense.train.steps):
-        train_step(model, optimizer, corpus, step, dense)
+        one_step(model, optimizer, corpus, step, dense)
         assert measured_density(model) == Densities(1.0, 1.0)
 
 
@@ -117,3 +117,24 @@ def test_a_density_below_the_floor_is_an_error_with_both_counts():
         check_feasible(model, feasible.replace(density=1 / 33))
     check_feasible(model, feasible.replace(density=1 / 33, floor=3))
     check_feasible(model, feasible.replace(embed_density=1e-6))  # embeddings have no floor
+
+
+def test_biases_stay_as_they_are_or_are_made_sparse_like_embeddings(config: RunConfig):
+    model = SparseGPT(config.model)
+    biases = {name: value for name, value in model.named_parameters() if name.endswith(".bias")}
+    with torch.no_grad():
+        for bias in biases.values():
+            bias.copy_(torch.arange(1.0, len(bias) + 1))
+    assert {name: len(bias) for name, bias in biases.items()} == {
+        f"{H}.attn.c_attn.bias": 48,
+        f"{H}.attn.c_proj.bias": 16,
+        f"{H}.mlp.c_fc.bias": 64,
+        f"{H}.mlp.c_proj.bias": 16,
+    }
+    project(sparse_matrices(model, floor=4), Densities(1 / 2, 1 / 8))
+    assert all(bias.count_nonzero() == len(bias) for bias in biases.values())
+    project(sparse_matrices(model, floor=4, biases=True), Densities(1 / 2, 1 / 8))
+    assert all(bias.count_nonzero() == len(bias) // 8 for bias in biases.values())
+    assert biases[f"{H}.attn.c_proj.bias"].tolist() == [0.0] * 14 + [15.0, 16.0]
+    optimizer = SparseOptimizer(model, config.train.replace(biases="sparse"))
+    assert {m.name for m in optimizer.matrices} == {*MATRICES, *biases}

@@ -112,9 +112,38 @@ def test_the_authors_example_peaks_at_half_time():
         ({"embed_density": 1.5}, "embed_density is 1.5"),
         ({"warmup": 1.0}, "warmup is 1.0"),
         ({"steps": 0}, "steps is 0"),
-        ({"lr": 0.0}, "lr and eps must be positive"),
+        ({"lr": 0.0}, "lr is 0.0; it must be positive"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, float], message: str):
     with pytest.raises(ConfigError, match=message):
         CONFIG.replace(**changes)
+
+
+def test_density_falls_by_a_power():
+    # A quarter, half and three quarters of the way, p = 1/16 and exponent 2: p + 15/16 times 9/16, 1/4, 1/16.
+    config = CONFIG.replace(anneal_shape="power", anneal_power=2.0)
+    got = [densities_at(step, config).matrices for step in (20, 30, 40, 50, 60)]
+    assert got == pytest.approx(
+        [1, 1 / 16 + 135 / 256, 1 / 16 + 15 / 64, 1 / 16 + 15 / 256, 1 / 16], rel=1e-12
+    )
+
+
+def test_density_falls_by_the_same_factor_in_every_step():
+    # A quarter of the way from 1 to 1/16 is 1/2, half is 1/4; embeddings, from 1 to 1/4, have 2**-0.5, 1/2.
+    config = CONFIG.replace(anneal_shape="exponential")
+    got = [densities_at(step, config) for step in (20, 30, 40, 50, 60)]
+    assert [d.matrices for d in got] == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16], rel=1e-12)
+    assert [d.embeddings for d in got] == pytest.approx([1, 2**-0.5, 1 / 2, 2**-1.5, 1 / 4], rel=1e-12)
+
+
+def test_without_annealing_the_first_step_is_at_the_target():
+    config = CONFIG.replace(anneal_start=0.0, anneal_stop=0.0)
+    assert densities_at(0, config) == Densities(1 / 16, 1 / 4)
+
+
+def test_the_rate_falls_by_half_a_cosine():
+    # Steps 25, 50, 75 of 100: (1 + cos(pi / 4)) / 2, 1/2, (1 - cos(pi / 4)) / 2.
+    config = CONFIG.replace(decay="cosine", sharkfin=False)
+    got = [lr_at(step, config) for step in (25, 50, 75)]
+    assert got == pytest.approx([0.8535533906, 0.5, 0.1464466094], rel=1e-9)

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sparsecircuits import __version__
 from sparsecircuits.errors import CheckpointError, HubError, SparseCircuitsError
+from sparsecircuits.files import write_atomic
 from sparsecircuits.interop import files
 from sparsecircuits.interop.card import CardFacts, model_card
 from sparsecircuits.interop.names import SCHEME, HubName, hub_name
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.checkpoint import CONFIG_FILE, FORMAT, LOCATORS, write_atomic
+from sparsecircuits.model.checkpoint import CONFIG_FILE, FORMAT, LOCATORS
 from sparsecircuits.train.run import RUN_FILE, Run
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.errors import CheckpointError, ConfigError, SaveError
+from sparsecircuits.files import cause_of, drop_cached, make_folder, placed, saving, write_atomic
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.gpt import SparseGPT
 from sparsecircuits.model.sparse_file import pack, read_packed
@@ -52,9 +52,13 @@ class Reader(NamedTuple):
 
 
 def save_model(model: SparseGPT, folder: str | Path) -> None:
-    """Write the model's config and weights into ``folder``, each file whole or not at all."""
+    """Write the model's config and weights into ``folder``, each file whole or not at all.
+
+    Raises:
+        SaveError: one could not be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
     write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
     save_weights(model, folder / WEIGHTS_FILE)
@@ -116,11 +120,18 @@ def load_weights(model: SparseGPT, path: Path) -> None:
 def save_tensors(
     tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file, every tensor as it is; whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    _sync(partial)
-    os.replace(partial, path)
+    """Write a safetensors file, every tensor as it is, and read it back; whole or not at all.
+
+    Raises:
+        SaveError: it could not be written, or what was read back is something else.
+    """
+    with placed(path) as temporary, saving(path):
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # it has the system's error in words
+            raise cause_of(error) from error
+        drop_cached(temporary)
+        _require_same(tensors, temporary, path)
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -131,17 +142,22 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    _sync(partial)
-    os.replace(partial, path)
+def _require_same(tensors: dict[str, torch.Tensor], temporary: Path, path: Path) -> None:
+    """Raise :class:`SaveError` unless the file holds these very tensors, bit for bit."""
+    try:
+        stored = load_tensors(temporary)
+    except CheckpointError as error:
+        raise SaveError(f"{path}: not saved: what was written cannot be read back: {error}") from error
+    for name, tensor in tensors.items():
+        if name not in stored or not _same_bits(tensor, stored[name]):
+            raise SaveError(f"{path}: not saved: {name} is not what was written when read back")
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    flat = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*flat)
 
 
 def _load_saved(folder: Path) -> SparseGPT:

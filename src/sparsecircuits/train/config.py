@@ -28,14 +28,14 @@ class TrainConfig(Config):
     """Base learning rate (script: 1.28e-2 at expansion 4; the paper sweeps it in every experiment)."""
     warmup: float = 0.01
     """Share of the steps in which the rate rises linearly from 0 (§A.2; Figs 13, 14)."""
-    decay: Literal["linear", "constant"] = "linear"
-    """The rate after warm-up: linear to 0 at the last step (Fig 15), or constant."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """The rate after warm-up: linear to 0 at the last step, half a cosine to 0, or constant (Fig 15)."""
     sharkfin: bool = True
     """Multiply the rate by sqrt(target density / current density) (§A.2; Fig 25: annealing needs it)."""
     beta1: float = 0.9
-    """Adam's first decay rate."""
+    """Adam's first decay rate, of the gradients' running mean (§A.2)."""
     beta2: float = 0.95
-    """Adam's second decay rate."""
+    """Adam's second decay rate, of their squares' (§A.2)."""
     eps: float = 0.1
     """Adam's epsilon, far above the usual (§A.2; Fig 30 sweeps it)."""
     weight_decay: float = 0.1
@@ -54,10 +54,33 @@ class TrainConfig(Config):
     anneal_start: float = 0.01
     """Share of the steps before which everything is dense."""
     anneal_stop: float = 0.5
-    """Share of the steps after which density is at its target (0.8 for the paper's largest and sparsest)."""
+    """Share of the steps after which density is at its target (0.8 for the paper's largest and sparsest).
+    With both shares 0 nothing is annealed (Fig 23)."""
+    anneal_shape: Literal["linear", "power", "exponential"] = "linear"
+    """How density x falls from 1 to its target p as the share t of the time between goes from 0 to 1.
+    linear: 1 - (1 - p) t (§A.2); power: p + (1 - p) (1 - t) ** anneal_power; exponential: p ** t, so that
+    it falls by the same factor in every step. The latter two fall fast early, which the paper found to
+    end similarly."""
+    anneal_power: float = 3.0
+    """The exponent of the shape power (3: Zhu and Gupta 2017)."""
     embed_schedule: Literal["linear", "late"] = "linear"
     """linear: from 1 to the target like the matrices (script, Fig 21); late: the paper's bug, in which
     embeddings stay dense until the matrices' density has fallen to density / embed_density."""
+
+    biases: Literal["dense", "sparse"] = "dense"
+    """dense: biases are never projected (script, where a bug leaves them so); sparse: each bias vector
+    keeps the share embed_density of its entries, on the embeddings' schedule (paper)."""
+    sparsity: Literal["topk", "hard_concrete"] = "topk"
+    """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
+    penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
+
+    revive: Literal["none", "resample", "leak"] = "none"
+    """What is done for MLP neurons that have not fired for revive_every steps (:mod:`.revive`). resample:
+    they are drawn anew; leak: gradients reach them as if they fired; none (paper)."""
+    revive_every: int = 100
+    """Steps in which a neuron must not have fired once to count as dead."""
+    revive_stop: float = 0.75
+    """Share of the steps after which no neuron is revived, so that those revived last can settle."""
 
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""
@@ -85,5 +108,20 @@ class TrainConfig(Config):
                 f"TrainConfig.anneal_start = {self.anneal_start} and anneal_stop = {self.anneal_stop}: "
                 f"needed is 0 <= start <= stop <= 1"
             )
-        if self.floor < 0 or self.lr <= 0 or self.eps <= 0:
-            raise ConfigError("TrainConfig: floor must not be negative, lr and eps must be positive")
+        if self.revive_every < 1:
+            raise ConfigError(f"TrainConfig.revive_every is {self.revive_every}; it must be at least 1")
+        if not 0 <= self.revive_stop <= 1:
+            raise ConfigError(f"TrainConfig.revive_stop is {self.revive_stop}; it must be in [0, 1]")
+        if self.revive != "none" and self.sparsity != "topk":
+            raise ConfigError(f"TrainConfig.revive = {self.revive!r} needs sparsity = 'topk'")
+        if self.seed < 0 or self.seed >= 2**63:
+            raise ConfigError(f"TrainConfig.seed is {self.seed}; it must be from 0 to 2**63 - 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be in [0, 1)")
+        for name in ("floor", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("lr", "eps", "anneal_power"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")

@@ -7,28 +7,36 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.checkpoint import Part
+from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.guard import TrainingDiverged
+from sparsecircuits.train.keeper import Keeper
+from sparsecircuits.train.lock import run_lock
+from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
-from sparsecircuits.train.run import Run, RunConfig
+from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
-
-
-class TrainingDiverged(SparseCircuitsError, RuntimeError):
-    """The loss or its gradients are no longer finite."""
+from sparsecircuits.train.signals import Stop, stop_signals
+from sparsecircuits.train.step import train_step
+from sparsecircuits.train.trackers import Trackers, require_trackers
+from sparsecircuits.train.vitals import Vitals, nonzeros, validate
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ def train(
     corpus: Corpus,
     folder: str | Path,
     watch: Callable[[Progress], None] | None = None,
+    machine: Machine | None = None,
 ) -> TrainResult:
     """Train a model from scratch, or go on where the run in ``folder`` stopped.
 
@@ -67,77 +76,125 @@ def train(
         corpus: tokens and tokenizer; its vocabulary must fit the model's.
         folder: the run folder (made if missing).
         watch: called after every step.
+        machine: how it is computed; None: as it comes.
 
     Returns:
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
 
     Raises:
-        ConfigError: a density below its floor; a folder that holds a run of another config.
+        ConfigError: a density below its floor; a model that cannot fit into memory; a folder that holds a run
+            of another config.
         DataError: a corpus smaller than one context.
-        TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
+        RunLocked: somebody else trains in the folder.
+        CheckpointError: there are checkpoints, and none is whole.
+        TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
+        OutOfMemory: memory ran out; the last checkpoint stays.
+        SaveError: the last checkpoint or the finished model could not be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
     """
+    machine = machine or Machine()
+    folder = Path(folder)
+    require_trackers(machine.track)
     corpus.require_context(config.model.n_ctx)
+    require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    run = Run.create(folder, config, corpus)
-    if (done := run.result()) is not None:
+    if (folder / RUN_FILE).is_file() and (done := Run.create(folder, config, corpus).result()) is not None:
         return TrainResult(**done)
-    optimizer = SparseOptimizer(model, config.train)
-    state = latest_checkpoint(run.checkpoints, model, optimizer)
-    if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
+    with run_lock(folder), stop_signals() as stop:
+        run = Run.create(folder, config, corpus)
+        optimizer = SparseOptimizer(model, config.train)
+        parts: dict[str, Part] = {"optimizer": optimizer}
+        keeper = Keeper(run, model, parts, machine.keep)
+        with keeper.watching():
+            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop)
+
+
+def _train(
+    run: Run,
+    model: SparseGPT,
+    optimizer: SparseOptimizer,
+    corpus: Corpus,
+    keeper: Keeper,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+    stop: Stop,
+) -> TrainResult:
+    config, recipe = run.config, run.config.train
+    state = keeper.resume()
+    if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+
+    trackers = Trackers(machine.track, run, state.step)
     run.truncate_metrics(state.step)
 
+    pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
-    val_loss = None
-    for step in range(state.step, config.train.steps):
-        loss, rms = train_step(model, optimizer, corpus, step, config)
-        done_steps = step + 1
-        last = done_steps == config.train.steps
-        if last or done_steps % config.train.eval_every == 0:
-            limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            val_loss = evaluate(model, corpus.val, limit=limit)
-        seconds = time.monotonic() - started
-        if last or val_loss is not None or done_steps % config.train.log_every == 0:
-            run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
-        if watch is not None:
-            speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
-            density = densities_at(step, config.train).matrices
-            watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
-        if not last:
-            val_loss = None
-            if done_steps % config.train.checkpoint_every == 0:
-                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds)
+    val_loss = vitals = None
+    with trackers:
+        for step in range(state.step, recipe.steps):
+            began = time.monotonic()
+            tokens = _batch(corpus, step, config)
+            waited = time.monotonic() - began
+            seen = train_step(model, optimizer, tokens, step, recipe, machine)
+            machine = machine.replace(micro_rows=seen.micro_rows)
+            pace.add(seconds=time.monotonic() - began, waited=waited)
+            done, last = step + 1, step + 1 == recipe.steps
+            val_loss = vitals = interim = None
+            if last or done % recipe.eval_every == 0:
+                val_loss, vitals, interim = _validated(model, corpus, done, recipe)
+            seconds = time.monotonic() - started
+            if val_loss is not None or done % recipe.log_every == 0:
+                row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
+                row |= {"l0": nonzeros(model)} | pace.take()
+                if optimizer.reviver is not None:
+                    row["revived"] = optimizer.reviver.revived
+                if vitals is not None:
+                    row |= vitals.row()
+                keeper.log(row)
+                trackers.log(row)
+            if watch is not None:
+                speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
+                density = densities_at(step, recipe).matrices
+                watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
+            if stop or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
+                keeper.save(done, seconds, interim, required=last or bool(stop))
+            if stop and not last:
+                stop.leave()
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
-    tokens = config.train.steps * _tokens_per_step(config)
-    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
-    run.finish(model, result.__dict__)
+        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens)
+    tokens = recipe.steps * _tokens_per_step(config)
+    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
+    keeper.finish(result.__dict__)
+    if stop:
+        stop.leave()
     return result
 
 
-def train_step(
-    model: SparseGPT, optimizer: SparseOptimizer, corpus: Corpus, step: int, config: RunConfig
-) -> tuple[float, float]:
-    """One step of the method; returns the loss (nats/token) and the gradients' RMS."""
-    tokens = batch(
-        corpus.train, seed=config.train.seed, step=step, rows=config.train.rows, n_ctx=config.model.n_ctx
-    )
-    loss = model.loss(tokens[:, :-1], tokens[:, 1:])
-    value = float(loss.detach())
-    _require_finite("the loss", value, step, config)
-    loss.backward()
-    rms = optimizer.step(step)
-    _require_finite("the gradients' RMS", rms, step, config)
-    return value, rms
+class Validated(NamedTuple):
+    """Losses in nats per token on the validation split, and what else was seen there."""
+
+    loss: float
+    """On eval_tokens / 8 tokens; after the last step, on eval_tokens."""
+    vitals: Vitals
+    interim: float
+    """On eval_tokens / 8 tokens, whichever step it is, so that checkpoints can be compared."""
 
 
-def _require_finite(what: str, value: float, step: int, config: RunConfig) -> None:
-    if not math.isfinite(value):
-        raise TrainingDiverged(
-            f"{what} at step {step} is {value}; start anew with a lower learning rate (now {config.train.lr})"
-        )
+def _validated(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validated:
+    few = recipe.eval_tokens // 8
+    last = done == recipe.steps
+    loss, vitals = validate(model, corpus.val, limit=recipe.eval_tokens if last else few, sample=few)
+    interim = evaluate(model, corpus.val, limit=few) if last else loss
+    if not math.isfinite(loss + interim):
+        raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
+    return Validated(loss, vitals, interim)
+
+
+def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+    recipe = config.train
+    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
 
 
 def _tokens_per_step(config: RunConfig) -> int:
@@ -146,9 +203,9 @@ def _tokens_per_step(config: RunConfig) -> int:
 
 def _metrics(
     done: int, loss: float, rms: float, val_loss: float | None, seconds: float, config: RunConfig
-) -> str:
+) -> dict[str, Any]:
     densities = densities_at(done - 1, config.train)
-    row = {
+    row: dict[str, Any] = {
         "step": done,
         "tokens": done * _tokens_per_step(config),
         "loss": loss,
@@ -160,4 +217,4 @@ def _metrics(
     }
     if val_loss is not None:
         row["val_loss"] = val_loss
-    return json.dumps(row)
+    return row

@@ -1,9 +1,9 @@
 """Which matrices are made sparse, how sparse, and along which axis a neuron lies (§2.1, §A.2).
 
 Sparse are the attention and MLP matrices, embedding, unembedding and additive positions. Exempt are
-the bigram table, concatenated positions, norm weights, sinks and biases. The floor (§A.2, Fig 22)
-holds along the input axis of ``c_attn`` and ``c_fc`` and along the output axis of both ``c_proj``;
-embeddings have none.
+the bigram table, concatenated positions, norm weights, sinks and, unless asked for, biases. The floor
+(§A.2, Fig 22) holds along the input axis of ``c_attn`` and ``c_fc`` and along the output axis of both
+``c_proj``; embeddings have none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLOOR_AXIS = {"c_attn": 1, "c_fc": 1, "c_proj": 0}
 
 @dataclass(frozen=True)
 class SparseMatrix:
-    """One matrix under projection."""
+    """One matrix under projection, or one bias vector."""
 
     name: str
     weight: nn.Parameter
@@ -39,14 +39,14 @@ class SparseMatrix:
         return int(density * self.weight.numel())
 
 
-def sparse_matrices(model: SparseGPT, floor: int) -> list[SparseMatrix]:
-    """The matrices that training projects, in the order of the model's parameters."""
+def sparse_matrices(model: SparseGPT, floor: int, biases: bool = False) -> list[SparseMatrix]:
+    """The matrices that training projects, in the order of the model's parameters; biases if asked for."""
     found = []
     for name, parameter in model.named_parameters():
         kind = name.split(".")[-2] if "." in name else name
         if kind in FLOOR_AXIS and parameter.ndim == 2:
             found.append(SparseMatrix(name, parameter, False, floor, FLOOR_AXIS[kind]))
-        elif is_sparse_embedding(name, model.config):
+        elif is_sparse_embedding(name, model.config) or (biases and kind in FLOOR_AXIS):
             found.append(SparseMatrix(name, parameter, True, 0, 1))
     return found
 

@@ -1,6 +1,6 @@
 """Schedules: pure functions of the step (Gao et al. 2025, §A.2).
 
-Density falls linearly from 1 to its target between two shares of the run. The learning rate is
+Density falls from 1 to its target between two shares of the run. The learning rate is
 warm-up × decay × ``sqrt(target density / current density)``: the "sharkfin", which rises while
 the model grows sparser and falls to 0 at the end.
 """
@@ -36,6 +36,8 @@ def lr_at(step: int, config: TrainConfig) -> float:
     rate = config.lr if step >= warmup_steps else config.lr * step / warmup_steps
     if config.decay == "linear":
         rate *= 1 - step / config.steps
+    elif config.decay == "cosine":
+        rate *= (1 + math.cos(math.pi * step / config.steps)) / 2
     if config.sharkfin:
         rate *= math.sqrt(config.density / densities_at(step, config).matrices)
     return rate
@@ -47,4 +49,9 @@ def _anneal(step: int, config: TrainConfig, target: float) -> float:
         return target
     if step <= start:
         return 1.0
+    share = (step - start) / (stop - start)
+    if config.anneal_shape == "power":
+        return target + (1.0 - target) * (1.0 - share) ** config.anneal_power
+    if config.anneal_shape == "exponential":
+        return target**share
     return 1.0 + (target - 1.0) * (step - start) / (stop - start)

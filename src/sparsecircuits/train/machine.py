@@ -1,0 +1,37 @@
+"""How a run is computed: on what, in which pieces, and what is kept on the way.
+
+Nothing here changes what a run ends with but by rounding, so that it may differ from one start of a run to
+the next; what decides the result is :class:`~sparsecircuits.train.config.TrainConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsecircuits.config import Config
+from sparsecircuits.errors import ConfigError
+
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Config):
+    """How a run is computed."""
+
+    micro_rows: int | None = None
+    """Sequences that one process computes at once; the gradients of a batch's parts are added up. None: all
+    of its share. Fewer take less memory."""
+    keep: int = 2
+    """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
+    out_of_memory: Literal["stop", "halve"] = "stop"
+    """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
+
+    track: tuple[TrackerName, ...] = ()
+    """Where metrics go beside metrics.jsonl."""
+
+    def validate(self) -> None:
+        if self.micro_rows is not None and self.micro_rows < 1:
+            raise ConfigError(f"Machine.micro_rows is {self.micro_rows}; it must be at least 1")
+        if self.keep < 1:
+            raise ConfigError(f"Machine.keep is {self.keep}; it must be at least 1")
