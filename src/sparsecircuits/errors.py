@@ -27,10 +27,6 @@ class CheckpointError(SparseCircuitsError, ValueError):
     """A saved model, run or circuit that is missing, damaged or of another shape."""
 
 
-class HubError(CheckpointError):
-    """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
-
-
 class SaveError(SparseCircuitsError, OSError):
     """A file that could not be written: which, and why. What was there before is as it was."""
 
@@ -49,6 +45,10 @@ class RunLocked(SparseCircuitsError, RuntimeError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, such as a cluster's scheduler, asked the program to end, as Ctrl-C does."""
+
+
+class HubError(CheckpointError):
+    """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
 
 
 class TaskError(SparseCircuitsError, ValueError):

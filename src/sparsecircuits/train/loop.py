@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from sparsecircuits.data.batches import batch
+from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
@@ -127,18 +125,14 @@ def _train(
 
     trackers = Trackers(machine.track, run, state.step)
     run.truncate_metrics(state.step)
-
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
-    with trackers:
+    with trackers, _reader(corpus, config, state.step) as reader:
         for step in range(state.step, recipe.steps):
-            began = time.monotonic()
-            tokens = _batch(corpus, step, config)
-            waited = time.monotonic() - began
-            seen = train_step(model, optimizer, tokens, step, recipe, machine)
+            with pace.step(reader):
+                seen = train_step(model, optimizer, next(reader), step, recipe, machine)
             machine = machine.replace(micro_rows=seen.micro_rows)
-            pace.add(seconds=time.monotonic() - began, waited=waited)
             done, last = step + 1, step + 1 == recipe.steps
             val_loss = vitals = interim = None
             if last or done % recipe.eval_every == 0:
@@ -192,9 +186,16 @@ def _validated(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig)
     return Validated(loss, vitals, interim)
 
 
-def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:
     recipe = config.train
-    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
+    return BatchReader(
+        corpus.train,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        n_ctx=config.model.n_ctx,
+        first_step=step,
+        last_step=recipe.steps,
+    )
 
 
 def _tokens_per_step(config: RunConfig) -> int:

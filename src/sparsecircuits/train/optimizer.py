@@ -58,10 +58,9 @@ class SparseOptimizer:
         vars(self.adam).update(grad_scale=divisor, found_inf=torch.zeros(()))
         for group in self.adam.param_groups:
             group["lr"] = lr
-        self.adam.step()
         if self.reviver is not None:
-            self.reviver.observe()
-            self.reviver.revive(step, self.adam.state)
+            self.reviver.look(step, self.adam.state)
+        self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         densities = densities_at(step, self.config)
         project(self.matrices, densities)

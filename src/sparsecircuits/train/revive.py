@@ -6,8 +6,8 @@ neurons as a weakness and have no remedy. Two can be chosen here (``TrainConfig.
 
 - ``resample``: every ``revive_every`` steps, a neuron that did not fire in any of them is drawn anew. It gets
   as many inputs as the living have on average, in a random direction of their mean length and with their
-  mean bias, and outputs of :data:`WRITE` times their mean length; its Adam moments become 0. That comes
-  before the projection of the step, so that the number of nonzero weights stays what it is to be, and the
+  mean bias, and outputs of :data:`WRITE` times their mean length; its Adam moments become 0. The
+  projection of the step comes after that, so that the number of nonzero weights stays what it is to be; the
   floor keeps the largest of the new ones.
 - ``leak``: for as long as it does not fire, gradients reach a neuron as if it had been chosen at every token.
   Outputs stay as they are, so that its inputs learn what its outputs would be good for.
@@ -73,19 +73,18 @@ class Reviver:
             for watched in self.layers:
                 watched.site.register_forward_hook(_leak(watched))
 
-    def observe(self) -> None:
-        """Note who fired, from the gradients of a step."""
-        for watched in self.layers:
-            if watched.writes.grad is not None:
-                watched.fired |= (watched.writes.grad != 0).any(0)
+    def look(self, step: int, adam: AdamState) -> None:
+        """Note who fired in step ``step`` (from 0), and every so many steps revive who did not.
 
-    def revive(self, step: int, adam: AdamState) -> None:
-        """After the update of step ``step`` (from 0), before its projection: look, every so many steps.
+        To be called when the step's gradients are there, before the weights change.
 
         Args:
             step: of the training.
             adam: the optimizer's state of each parameter.
         """
+        for watched in self.layers:
+            if watched.writes.grad is not None:
+                watched.fired |= (watched.writes.grad != 0).any(0)
         config, done = self.config, step + 1
         if done % config.revive_every:
             return
@@ -126,13 +125,17 @@ def resample(watched: Watched, floor: int, generator: torch.Generator, adam: Ada
         length = share * float(alive.norm(dim=1).mean())
         drawn = _directions(int(dead.sum()), rows.shape[1], size, generator) * length
         rows[dead] = drawn.to(rows)
-        for key in ("exp_avg", "exp_avg_sq"):
-            moment = adam[weight][key]
+        for moment in _moments(adam, weight):
             (moment if rows is weight else moment.T)[dead] = 0
     if watched.bias is not None:
         watched.bias[dead] = watched.bias[living].mean()
-        for key in ("exp_avg", "exp_avg_sq"):
-            adam[watched.bias][key][dead] = 0
+        for moment in _moments(adam, watched.bias):
+            moment[dead] = 0
+
+
+def _moments(adam: AdamState, weight: Tensor) -> list[Tensor]:
+    """Adam's of a parameter; none before the first step."""
+    return [value for key, value in adam.get(weight, {}).items() if key in ("exp_avg", "exp_avg_sq")]
 
 
 def _directions(count: int, width: int, size: int, generator: torch.Generator) -> Tensor:
