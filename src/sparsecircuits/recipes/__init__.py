@@ -1,1 +1,1 @@
-"""What the presets are made of: ours, the paper's ablations. :mod:`sparsecircuits.presets` lists all."""
+"""What the presets are: ours, the paper's ablations, the authors' family of models."""

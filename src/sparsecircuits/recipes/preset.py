@@ -31,6 +31,7 @@ class Preset(Config):
                 f"Preset: model.vocab_size is {self.model.vocab_size}, data.vocab_size is "
                 f"{self.data.vocab_size}; they must be equal"
             )
+        RunConfig(model=self.model, train=self.train)  # which says whether these two fit
 
     @property
     def run(self) -> RunConfig:

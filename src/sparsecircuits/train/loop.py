@@ -21,8 +21,8 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.hard_concrete import optimizer_for
 from sparsecircuits.train.machine import Machine
-from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
@@ -77,13 +77,13 @@ def train(
         TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
     """
     machine = machine or Machine()
-    corpus.require_context(config.model.n_ctx)
+    corpus.require_context(config.context)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
     run = Run.create(folder, config, corpus)
     if (done := run.result()) is not None:
         return TrainResult(**done)
-    optimizer = SparseOptimizer(model, config.train)
+    optimizer = optimizer_for(model, config.train)
     state = latest_checkpoint(run.checkpoints, model, optimizer)
     if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
@@ -97,7 +97,7 @@ def train(
         last = done_steps == config.train.steps
         if last or done_steps % config.train.eval_every == 0:
             limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            val_loss = evaluate(model, corpus.val, limit=limit)
+            val_loss = evaluate(model, corpus.val, limit=limit, context=config.context)
         seconds = time.monotonic() - started
         if last or val_loss is not None or done_steps % config.train.log_every == 0:
             run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
@@ -111,7 +111,7 @@ def train(
                 save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
+        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens, context=config.context)
     tokens = config.train.steps * _tokens_per_step(config)
     result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
     run.finish(model, result.__dict__)
@@ -120,11 +120,11 @@ def train(
 
 def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
     recipe = config.train
-    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
+    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.context)
 
 
 def _tokens_per_step(config: RunConfig) -> int:
-    return config.train.rows * config.model.n_ctx
+    return config.train.rows * config.context
 
 
 def _metrics(

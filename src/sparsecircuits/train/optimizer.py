@@ -14,7 +14,7 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.projection import project, sparse_matrices
-from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.schedules import Densities, densities_at, lr_at
 
 #: Above this density no sparse kernel is faster, so that nobody looks for patterns.
 PATTERNS_BELOW = 0.5
@@ -52,13 +52,20 @@ class SparseOptimizer:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         densities = densities_at(step, self.config)
-        project(self.matrices, densities)
+        self.constrain(densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         for module in self.linears:
             if densities.matrices <= PATTERNS_BELOW:
                 module.find_pattern()
         return rms
+
+    def begin(self, step: int) -> None:
+        """Called before the forward of each step; nothing to do for top-k."""
+
+    def constrain(self, densities: Densities) -> None:
+        """What follows Adam's step: the projection."""
+        project(self.matrices, densities)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Adam's moments and step counts as named tensors."""

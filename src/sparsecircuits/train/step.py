@@ -45,6 +45,7 @@ def train_step(
     if len(tokens) % micro:
         raise ConfigError(f"Machine.micro_rows is {micro}; it must divide the batch of {len(tokens)} rows")
     parts = len(tokens) // micro
+    optimizer.begin(step)
     value = 0.0
     for part in tokens.split(micro):
         loss = model.loss(part[:, :-1], part[:, 1:]) / parts
