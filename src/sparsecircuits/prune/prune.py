@@ -110,8 +110,8 @@ def prune(
 
 @memory_advice(
     "pruning",
-    "fewer prompts (PruneConfig.train_pairs, --train-pairs, and the other pairs) or fewer mask sets side by side "
-    "(at_once, --batch)",
+    "fewer prompts (PruneConfig.train_pairs, --train-pairs, and the other pairs) or fewer mask sets side by "
+    "side (at_once, --batch)",
 )
 def prune_many(
     model: SparseGPT,
