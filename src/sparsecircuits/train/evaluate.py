@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from sparsecircuits.data.batches import sequential_batches
+from sparsecircuits.memory import memory_advice
 from sparsecircuits.model import SparseGPT
 
 
+@memory_advice("validation", "fewer rows at once (evaluate(rows=...)), or by a smaller model.n_ctx")
 @torch.no_grad()
 def evaluate(
     model: SparseGPT,
@@ -32,6 +34,7 @@ def evaluate(
 
     Raises:
         DataError: fewer tokens than one window.
+        OutOfMemory: memory ran out.
     """
     total, count = 0.0, 0
     for window in sequential_batches(tokens, rows=rows, n_ctx=context or model.config.n_ctx):
