@@ -16,7 +16,7 @@ import pytest
 
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.train import Machine, Progress, Run, RunConfig, load_run, train, trackers
+from sparsecircuits.train import Machine, Progress, Run, RunConfig, load_run, trackers, train
 from sparsecircuits.train.trackers import flat
 
 
@@ -128,9 +128,9 @@ def wandb_rows(file: Path) -> list[tuple[int, dict[str, Any]]]:
     """(step, values) of every line of history in one of wandb's own files."""
     from wandb.proto import wandb_internal_pb2
 
-    rows = []
+    rows, new_record = [], vars(wandb_internal_pb2)["Record"]
     for data in wandb_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = new_record()
         record.ParseFromString(data)
         if record.WhichOneof("record_type") == "history":
             items = record.history.item
@@ -140,7 +140,7 @@ def wandb_rows(file: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def wandb_records(data: bytes) -> Iterator[bytes]:
-    """Records of a LevelDB log: a header of 7 bytes, then blocks of 32 KiB whose parts have 7 bytes before."""
+    """Records of a LevelDB log: 7 bytes, then blocks of 32 KiB, of parts with 7 bytes before each."""
     at, whole = 7, b""
     while at + 7 <= len(data):
         if 32768 - at % 32768 < 7:
