@@ -41,7 +41,7 @@ def test_neurons_that_never_fire_are_dead() -> None:
 def test_one_token_is_enough_to_live_and_what_comes_after_the_sample_does_not_count() -> None:
     model = model_with_four_living_neurons()
     with torch.no_grad():
-        # After the norm a token's largest possible channel is 2 = sqrt(4): only token 11 has it, on channel 3.
+        # Only token 11 has anything on channel 3: 2 = sqrt(4) after the norm.
         embedding = model.get_parameter("transformer.wte.weight")
         embedding[:, 3], embedding[11] = 0.0, torch.tensor([0.0, 0.0, 0.0, 1.0])
         model.get_parameter("transformer.h.0.attn.c_proj.weight").zero_()
