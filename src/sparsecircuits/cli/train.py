@@ -37,8 +37,8 @@ COLUMNS = (
 class Options(Config):
     """Train a model: a preset, changed by a few settings, on a corpus.
 
-    Everything goes into the run's folder. Interrupted, the same command goes on where it stopped, and ends
-    with the same weights as if it had not been.
+    Everything goes into the run's folder. Ctrl-C and SIGTERM save before they end it (a second Ctrl-C ends it
+    at once); the same command goes on where it stopped, and ends with the same weights as if it had not been.
 
     Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
     """
@@ -64,6 +64,8 @@ class Options(Config):
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
     from sparsecircuits.train import Machine, train
+    from sparsecircuits.train.lock import run_lock
+    from sparsecircuits.train.memory import require_memory
     from sparsecircuits.train.trackers import require_trackers
 
     require_trackers(options.track)
@@ -72,7 +74,8 @@ def run(options: Options) -> None:
         _show(preset, options.json)
         return
     folder = new_run_folder(options.run)
-    with Progress() as progress:
+    require_memory(preset.run)
+    with run_lock(folder), Progress() as progress:
         corpus = _corpus(preset, options.data, folder, progress)
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)

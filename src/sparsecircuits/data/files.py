@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, the record by which damage is noticed, and locked folders."""
+"""The record by which damage to a file is noticed; whole files, and locked folders."""
 
 from __future__ import annotations
 
@@ -8,29 +8,15 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import DataError
+from sparsecircuits.files import written
+
+__all__ = ["FileRecord", "locked", "written"]
 
 _CHUNK = 1 << 22
-
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write; it takes its name, flushed to disk, only when the block ends well.
-
-    Two processes that write the same file at once do not disturb each other: the last one stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

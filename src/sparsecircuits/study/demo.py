@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from sparsecircuits.data import Corpus, build_corpus
 from sparsecircuits.errors import CheckpointError, PruneError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.study.clock import Clock
 from sparsecircuits.study.jobs import Job, Report, run_jobs

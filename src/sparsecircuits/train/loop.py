@@ -7,28 +7,34 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import TrainState, latest_checkpoint, save_checkpoint
+from sparsecircuits.train.checkpoint import Part
+from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.guard import TrainingDiverged
+from sparsecircuits.train.keeper import Keeper
+from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
-from sparsecircuits.train.run import Run, RunConfig
+from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import train_step
 from sparsecircuits.train.trackers import Trackers, require_trackers
-from sparsecircuits.train.vitals import nonzeros, validate
+from sparsecircuits.train.vitals import Vitals, nonzeros, validate
 
 
 @dataclass(frozen=True)
@@ -74,77 +80,112 @@ def train(
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
 
     Raises:
-        ConfigError: a density below its floor; a folder that holds a run of another config.
+        ConfigError: a density below its floor; a model that cannot fit into memory; a folder that holds a run
+            of another config.
         DataError: a corpus smaller than one context.
-        TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
+        RunLocked: somebody else trains in the folder.
+        CheckpointError: there are checkpoints, and none is whole.
+        TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
+        OutOfMemory: memory ran out; the last checkpoint stays.
+        SaveError: the last checkpoint or the finished model could not be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
     """
     machine = machine or Machine()
+    folder = Path(folder)
     require_trackers(machine.track)
     corpus.require_context(config.model.n_ctx)
+    require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    run = Run.create(folder, config, corpus)
-    if (done := run.result()) is not None:
+    if (folder / RUN_FILE).is_file() and (done := Run.create(folder, config, corpus).result()) is not None:
         return TrainResult(**done)
-    optimizer = SparseOptimizer(model, config.train)
-    state = latest_checkpoint(run.checkpoints, model, optimizer)
-    if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
-        model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
-    trackers = Trackers(machine.track, run, state.step)
-    run.truncate_metrics(state.step)
-    with trackers, _reader(corpus, config, state.step) as reader:
-        return _loop(run, model, optimizer, corpus, state, reader, trackers, watch, machine)
+    with run_lock(folder), stop_signals() as stop:
+        run = Run.create(folder, config, corpus)
+        optimizer = SparseOptimizer(model, config.train)
+        parts: dict[str, Part] = {"optimizer": optimizer}
+        keeper = Keeper(run, model, parts, machine.keep)
+        with keeper.watching():
+            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop)
 
 
-def _loop(
+def _train(
     run: Run,
     model: SparseGPT,
     optimizer: SparseOptimizer,
     corpus: Corpus,
-    state: TrainState,
-    reader: BatchReader,
-    trackers: Trackers,
+    keeper: Keeper,
     watch: Callable[[Progress], None] | None,
     machine: Machine,
+    stop: Stop,
 ) -> TrainResult:
-    config = run.config
+    config, recipe = run.config, run.config.train
+    state = keeper.resume()
+    if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
+        model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
-    for step in range(state.step, config.train.steps):
-        with pace.step(reader):
-            loss, rms = train_step(model, optimizer, next(reader), step, config.train, machine)
-        done_steps = step + 1
-        last = done_steps == config.train.steps
-        if last or done_steps % config.train.eval_every == 0:
-            limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            sample = config.train.eval_tokens // 8
-            val_loss, vitals = validate(model, corpus.val, limit=limit, sample=sample)
-        seconds = time.monotonic() - started
-        if last or val_loss is not None or done_steps % config.train.log_every == 0:
-            row = _metrics(done_steps, loss, rms, val_loss, seconds, config)
-            row |= {"l0": nonzeros(model)} | pace.take()
-            if optimizer.reviver is not None:
-                row["revived"] = optimizer.reviver.revived
-            if vitals is not None:
-                row |= vitals.row()
-            run.log(json.dumps(row))
-            trackers.log(row)
-        if watch is not None:
-            speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
-            density = densities_at(step, config.train).matrices
-            watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
-        if not last:
-            val_loss = vitals = None
-            if done_steps % config.train.checkpoint_every == 0:
-                save_checkpoint(run.checkpoints, model, optimizer, done_steps, seconds, keep=machine.keep)
+    with (
+        Trackers(machine.track, run, state.step) as trackers,
+        _reader(corpus, config, state.step) as reader,
+    ):
+        run.truncate_metrics(state.step)
+        for step in range(state.step, recipe.steps):
+            with pace.step(reader):
+                seen = train_step(model, optimizer, next(reader), step, recipe, machine)
+            machine = machine.replace(micro_rows=seen.micro_rows)
+            done, last = step + 1, step + 1 == recipe.steps
+            val_loss = vitals = interim = None
+            if last or done % recipe.eval_every == 0:
+                val_loss, vitals, interim = _validated(model, corpus, done, recipe)
+            seconds = time.monotonic() - started
+            if val_loss is not None or done % recipe.log_every == 0:
+                row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
+                row |= {"l0": nonzeros(model)} | pace.take()
+                if optimizer.reviver is not None:
+                    row["revived"] = optimizer.reviver.revived
+                if vitals is not None:
+                    row |= vitals.row()
+                keeper.log(row)
+                trackers.log(row)
+            if watch is not None:
+                speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
+                density = densities_at(step, recipe).matrices
+                watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
+            if stop or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
+                keeper.save(done, seconds, interim, required=last or bool(stop))
+            if stop and not last:
+                stop.leave()
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
-    tokens = config.train.steps * _tokens_per_step(config)
-    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
-    run.finish(model, result.__dict__)
+        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens)
+    tokens = recipe.steps * _tokens_per_step(config)
+    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
+    keeper.finish(result.__dict__)
+    if stop:
+        stop.leave()
     return result
+
+
+class Validated(NamedTuple):
+    """Losses in nats per token on the validation split, and what else was seen there."""
+
+    loss: float
+    """On eval_tokens / 8 tokens; after the last step, on eval_tokens."""
+    vitals: Vitals
+    interim: float
+    """On eval_tokens / 8 tokens, whichever step it is, so that checkpoints can be compared."""
+
+
+def _validated(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validated:
+    few = recipe.eval_tokens // 8
+    last = done == recipe.steps
+    loss, vitals = validate(model, corpus.val, limit=recipe.eval_tokens if last else few, sample=few)
+    interim = evaluate(model, corpus.val, limit=few) if last else loss
+    if not math.isfinite(loss + interim):
+        raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
+    return Validated(loss, vitals, interim)
 
 
 def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:

@@ -24,6 +24,8 @@ class Machine(Config):
     of its share. Fewer take less memory."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
+    out_of_memory: Literal["stop", "halve"] = "stop"
+    """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
 
     track: tuple[TrackerName, ...] = ()
     """Where metrics go beside metrics.jsonl."""

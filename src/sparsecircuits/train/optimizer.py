@@ -13,6 +13,7 @@ from torch import nn
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.revive import Reviver
 from sparsecircuits.train.schedules import densities_at, lr_at
@@ -43,9 +44,15 @@ class SparseOptimizer:
         )
 
     def step(self, step: int) -> float:
-        """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised."""
+        """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised.
+
+        Raises:
+            TrainingDiverged: a gradient, and then nothing is changed, or a weight or moment is not finite.
+        """
         lr = lr_at(step, self.config)
         rms = gradient_rms(self.parameters)
+        weights = list(zip(self.names, self.parameters, strict=True))
+        require_finite_gradients(rms, step + 1, self.config.lr, weights)
         # The fused step divides by it on the way, which saves a pass over all gradients.
         divisor = torch.tensor(gradient_divisor(rms, self.config.grad_rms))
         vars(self.adam).update(grad_scale=divisor, found_inf=torch.zeros(()))
@@ -62,7 +69,14 @@ class SparseOptimizer:
         for module in self.linears:
             if densities.matrices <= PATTERNS_BELOW:
                 module.find_pattern()
+        seconds = [state["exp_avg_sq"] for state in self.adam.state.values()]
+        if alarm([*self.parameters, *seconds]):
+            require_finite({**self.state(), **dict(weights)}, step + 1, self.config.lr)
         return rms
+
+    def forget_gradients(self) -> None:
+        """As before the first backward pass."""
+        self.adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Adam's moments and step counts as named tensors."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 
-from sparsecircuits.errors import ConfigError, SparseCircuitsError
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.guard import require_finite_loss
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import fitting
 from sparsecircuits.train.optimizer import SparseOptimizer
-
-
-class TrainingDiverged(SparseCircuitsError, RuntimeError):
-    """The loss or its gradients are no longer finite."""
 
 
 class Step(NamedTuple):
@@ -25,6 +22,8 @@ class Step(NamedTuple):
     """Nats a token over the whole batch, before the step."""
     grad_rms: float
     """Root mean square of all gradients, before they were normalised."""
+    micro_rows: int
+    """Rows that were computed at once."""
 
 
 def train_step(
@@ -39,9 +38,24 @@ def train_step(
 
     Raises:
         ConfigError: ``micro_rows`` does not divide the rows.
-        TrainingDiverged: the loss or its gradients are not finite.
+        TrainingDiverged: the loss, a gradient, a weight or a moment is not finite.
     """
-    micro = machine.micro_rows or len(tokens)
+
+    def compute(micro: int) -> float:
+        optimizer.forget_gradients()  # of a batch that took too much memory
+        return batch_loss(model, tokens, step, config, micro)
+
+    loss, micro = fitting(compute, len(tokens), step, machine)
+    return Step(loss, optimizer.step(step), micro)
+
+
+def batch_loss(model: SparseGPT, tokens: torch.Tensor, step: int, config: TrainConfig, micro: int) -> float:
+    """The mean loss of ``tokens`` [rows, n_ctx + 1], ``micro`` rows at once; its gradients are the model's.
+
+    Raises:
+        ConfigError: ``micro_rows`` does not divide the rows.
+        TrainingDiverged: the loss is not finite.
+    """
     if len(tokens) % micro:
         raise ConfigError(f"Machine.micro_rows is {micro}; it must divide the batch of {len(tokens)} rows")
     parts = len(tokens) // micro
@@ -49,15 +63,6 @@ def train_step(
     for part in tokens.split(micro):
         loss = model.loss(part[:, :-1], part[:, 1:]) / parts
         value += float(loss.detach())
-        _require_finite("the loss", value, step, config)
+        require_finite_loss(value, step + 1, config.lr, model.named_parameters())
         loss.backward()
-    rms = optimizer.step(step)
-    _require_finite("the gradients' RMS", rms, step, config)
-    return Step(value, rms)
-
-
-def _require_finite(what: str, value: float, step: int, config: TrainConfig) -> None:
-    if not math.isfinite(value):
-        raise TrainingDiverged(
-            f"{what} at step {step} is {value}; start anew with a lower learning rate (now {config.lr})"
-        )
+    return value

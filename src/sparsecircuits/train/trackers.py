@@ -24,7 +24,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
 
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.train.machine import TrackerName
 from sparsecircuits.train.run import Run
 

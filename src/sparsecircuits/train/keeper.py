@@ -1,0 +1,131 @@
+"""What a run keeps on its way: lines of metrics, events, checkpoints; and what a failed save means.
+
+A checkpoint or a line that cannot be written, on a full disk for one, is told at once as a warning and
+training goes on: the line waits for the next one, the checkpoint for the next that is due, and an event in
+``metrics.jsonl`` says what was missed. Where nothing comes after it, at the end of a run, the error
+is raised. Never saved is a state in which something is not finite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sparsecircuits.errors import SaveError
+from sparsecircuits.files import sweep
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.train.checkpoint import (
+    Part,
+    TrainState,
+    best_checkpoint,
+    latest_checkpoint,
+    save_checkpoint,
+)
+from sparsecircuits.train.guard import TrainingDiverged, require_finite
+from sparsecircuits.train.metrics import json_line
+from sparsecircuits.train.run import FILES, MODEL_FILES, Run
+
+
+class Keeper:
+    """Keeps the state of one run; made while its lock is held."""
+
+    def __init__(self, run: Run, model: SparseGPT, parts: Mapping[str, Part], keep: int) -> None:
+        self.run, self.model, self.parts, self.keep = run, model, parts, keep
+        self._waiting: list[str] = []
+        self._saved: int | None = None
+
+    def resume(self) -> TrainState:
+        """Clear away what a killed process left half-written, and load the latest checkpoint.
+
+        Raises:
+            CheckpointError: no checkpoint is whole.
+        """
+        sweep(self.run.folder, *FILES)
+        sweep(self.run.folder / "model", *MODEL_FILES)
+        sweep(self.run.checkpoints)
+        state = latest_checkpoint(self.run.checkpoints, self.model, self.parts)
+        best = best_checkpoint(self.run.checkpoints)
+        self._best = None if best is None else best.val_loss
+        self._saved = state.step or None
+        return state
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Keep an event of what diverges inside the block."""
+        try:
+            yield
+        except TrainingDiverged as error:
+            self.event("diverged", error.step, tensor=error.tensor, value=error.value)
+            raise
+
+    def is_best(self, val_loss: float | None) -> bool:
+        """Whether no checkpoint has so low a validation loss; None was not measured."""
+        return val_loss is not None and (self._best is None or val_loss < self._best)
+
+    def log(self, row: Mapping[str, Any], *, required: bool = False) -> None:
+        """Append a line of metrics, after those that wait.
+
+        Raises:
+            SaveError: it could not be written, and it is ``required``.
+        """
+        self._waiting.append(json_line(row))
+        try:
+            while self._waiting:
+                self.run.log(self._waiting[0])
+                self._waiting.pop(0)
+        except SaveError as error:
+            if required:
+                raise
+            if len(self._waiting) == 1:
+                warnings.warn(f"{error}; the line waits, training goes on", stacklevel=2)
+
+    def event(self, what: str, step: int, **facts: Any) -> None:
+        """Append a line that says what happened."""
+        self.log({"event": what, "step": step, **facts})
+
+    def save(
+        self, step: int, seconds: float, val_loss: float | None = None, *, required: bool = False
+    ) -> None:
+        """Write a checkpoint, unless this step has one.
+
+        Raises:
+            TrainingDiverged: something in it is not finite.
+            SaveError: it could not be written, and it is ``required``.
+        """
+        if self._saved == step:
+            return
+        lr = self.run.config.train.lr
+        require_finite(self.model.state_dict(), step, lr)
+        for part in self.parts.values():
+            require_finite(part.state(), step, lr)
+        try:
+            save_checkpoint(
+                self.run.checkpoints,
+                self.model,
+                self.parts,
+                step,
+                seconds,
+                val_loss=val_loss,
+                keep=self.keep,
+            )
+        except SaveError as error:
+            self.event("save_failed", step, error=str(error))
+            if required:
+                raise
+            warnings.warn(f"{error}; training goes on and tries again at the next checkpoint", stacklevel=2)
+            return
+        self._saved = step
+        if self.is_best(val_loss):
+            self._best = val_loss
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write what waits, the model, and the result that marks the run as done.
+
+        Raises:
+            SaveError: one of them could not be written.
+        """
+        while self._waiting:
+            self.run.log(self._waiting.pop(0))
+        self.run.finish(self.model, dict(result))
