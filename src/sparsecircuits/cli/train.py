@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
     from sparsecircuits.train.loop import Progress as Step
+
+#: As :data:`sparsecircuits.train.machine.TrackerName`, which help does not wait for.
+Tracker = Literal["wandb", "trackio", "tensorboard"]
 
 COLUMNS = (
     Column("val_loss", "validation loss", ".4f"),
@@ -52,6 +55,9 @@ class Options(Config):
     data.train_tokens=5000000. --show lists all."""
     data: Path | None = None
     """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    track: Annotated[UseAppendAction[tuple[Tracker, ...]], arg(metavar="wandb|trackio|tensorboard")] = ()
+    """Send the metrics there as well as to RUN/metrics.jsonl, again for each: pip install
+    'sparsecircuits[track]'. Begin with WANDB_MODE=offline for wandb without a network."""
     show: bool = False
     """Print every setting as it would be, and stop."""
     json: bool = False
@@ -63,13 +69,15 @@ PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Colum
 
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
-    from sparsecircuits.train import train
+    from sparsecircuits.train import Machine, train
     from sparsecircuits.train.lock import run_lock
     from sparsecircuits.train.memory import require_memory
+    from sparsecircuits.train.trackers import require_trackers
 
     if options.presets:
         _list_presets(options.json)
         return
+    require_trackers(options.track)
     preset = resolve(options.preset, options.set, built=options.data is not None)
     if options.show:
         _show(preset, options.json)
@@ -88,7 +96,7 @@ def run(options: Options) -> None:
         def watch(step: Step) -> None:
             bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
 
-        result = train(config, corpus, folder, watch)
+        result = train(config, corpus, folder, watch, Machine(track=options.track))
     row = {"run": str(folder), "corpus": str(corpus.folder), **dataclasses.asdict(result)}
     if options.json:
         print_json(row)

@@ -123,12 +123,14 @@ def _train(
     if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
 
-    trackers = Trackers(machine.track, run, state.step)
-    run.truncate_metrics(state.step)
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
-    with trackers, _reader(corpus, config, state.step) as reader:
+    with (
+        Trackers(machine.track, run, state.step) as trackers,
+        _reader(corpus, config, state.step) as reader,
+    ):
+        run.truncate_metrics(state.step)
         for step in range(state.step, recipe.steps):
             with pace.step(reader):
                 seen = train_step(model, optimizer, next(reader), step, recipe, machine)

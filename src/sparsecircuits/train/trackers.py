@@ -15,6 +15,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,9 +85,7 @@ class Trackers:
             return
         rows = run.metrics()
         known = _read(run.folder / FILE)
-        keys: dict[TrackerName, str] = {
-            name: known.get(name) or f"{run.name}-{secrets.token_hex(4)}" for name in names
-        }
+        keys: dict[TrackerName, str] = {name: known.get(name) or _new_key(run) for name in names}
         for name, key in keys.items():
             joins = name not in known
             tracker = _opened(name, run, key, 1 if joins else step + 1)
@@ -221,6 +220,11 @@ def _import(name: TrackerName) -> ModuleType:
     if name == "trackio" and "step" not in inspect.signature(module.log).parameters:
         raise ConfigError("--track trackio needs a newer trackio: pip install -U trackio")
     return module
+
+
+def _new_key(run: Run) -> str:
+    """A name that nothing else has; of signs that all take."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[:60]}-{secrets.token_hex(4)}"
 
 
 def _read(path: Path) -> dict[TrackerName, str]:
