@@ -36,8 +36,8 @@ from sparsecircuits.study.jobs import Report
 from sparsecircuits.tasks import SUITES
 from sparsecircuits.tasks.evaluate import evaluate_task
 from sparsecircuits.train import Run, RunConfig, load_run, train
+from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.projection import sparse_matrices
-from sparsecircuits.train.step import TrainingDiverged
 
 Expected = Literal["worse", "better", "similar", "not better"]
 Outcome = Literal["worse", "better", "equal"]
