@@ -29,8 +29,8 @@ import torch
 
 from sparsecircuits.data import Corpus
 from sparsecircuits.data.batches import sequential_batches
+from sparsecircuits.files import write_atomic
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.checkpoint import write_atomic
 from sparsecircuits.model.hooks import record
 from sparsecircuits.study.jobs import Report
 from sparsecircuits.tasks import SUITES
