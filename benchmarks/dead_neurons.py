@@ -117,8 +117,12 @@ def write(rows: Sequence[dict[str, Any]], runs: Path) -> None:
         of = [row for row in rows if row["scheme"] == scheme]
         if of:
             figures += [
-                figure(f"revive {scheme}: validation loss, mean", mean(r["val_loss"] for r in of), None, "min"),
-                figure(f"revive {scheme}: dead neurons, mean share", mean(r["dead"] for r in of), None, "min"),
+                figure(
+                    f"revive {scheme}: validation loss, mean", mean(r["val_loss"] for r in of), None, "min"
+                ),
+                figure(
+                    f"revive {scheme}: dead neurons, mean share", mean(r["dead"] for r in of), None, "min"
+                ),
             ]
     result = save(RESULT, f"python {SCRIPT}", figures, runs=list(rows))
     curves = {f"{row['scheme']}, seed {row['seed']}": _metrics(runs, row) for row in rows}
