@@ -1,9 +1,9 @@
 """Does reviving dead neurons help? Train the demo's sparse model without and with each scheme, and compare.
 
-For every scheme of ``TrainConfig.revive`` and every seed: validation loss, the share of MLP neurons that never fire on
-65,536 validation tokens, which of the demo's seven tasks the model does, and the circuits for them. Writes
-``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is done already is
-kept, so that it goes on where it was stopped. About twenty minutes on one core::
+For every scheme of ``TrainConfig.revive`` and every seed: validation loss, the share of MLP neurons that never
+fire on 65,536 validation tokens, which of the demo's seven tasks the model does, and the circuits for them.
+Writes ``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is done
+already is kept, so that it goes on where it was stopped. About twenty minutes on one core::
 
     python benchmarks/dead_neurons.py --data runs/demo/data
 """
@@ -116,10 +116,9 @@ def write(rows: Sequence[dict[str, Any]], runs: Path) -> None:
     for scheme in SCHEMES:
         of = [row for row in rows if row["scheme"] == scheme]
         if of:
-            figures += [
-                figure(f"revive {scheme}: validation loss, mean", mean(r["val_loss"] for r in of), None, "min"),
-                figure(f"revive {scheme}: dead neurons, mean share", mean(r["dead"] for r in of), None, "min"),
-            ]
+            for key, what in (("val_loss", "validation loss"), ("dead", "share of dead neurons")):
+                value = mean(row[key] for row in of)
+                figures.append(figure(f"revive {scheme}: {what}, mean", value, None, "min"))
     result = save(RESULT, f"python {SCRIPT}", figures, runs=list(rows))
     curves = {f"{row['scheme']}, seed {row['seed']}": _metrics(runs, row) for row in rows}
     save_chart(training_figure(curves), PICTURE)

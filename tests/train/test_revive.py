@@ -78,20 +78,26 @@ def test_a_leak_gives_the_dead_a_gradient_and_changes_no_output(config: RunConfi
     plain, model = model_with_dead(config), model_with_dead(config)
     reviver = Reviver(model, config.train)
     tokens = torch.from_numpy(corpus.train[:32].astype("int64")).view(4, 8)
-    for one in (plain, model):
-        one.loss(tokens[:, :-1], tokens[:, 1:]).backward()
-    assert same_gradients(plain, model)  # none dead so far
-    reviver.layers[0].dead[:5] = True
-    assert torch.equal(model(tokens), plain(tokens))
-    for one in (plain, model):
-        one.zero_grad()
-        one.loss(tokens[:, :-1], tokens[:, 1:]).backward()
+    with reviver.attached():
+        backward(plain, model, tokens)
+        assert same_gradients(plain, model)  # none dead so far
+        reviver.layers[0].dead[:5] = True
+        assert torch.equal(model(tokens), plain(tokens))
+        backward(plain, model, tokens)
     seen, leaked = (one.get_parameter(READS).grad for one in (plain, model))
     assert seen is not None
     assert leaked is not None
     assert not seen[:5].any()
     assert leaked[:5].any(1).all()
     assert torch.equal(seen[5:], leaked[5:])
+    backward(plain, model, tokens)
+    assert same_gradients(plain, model)  # taken off
+
+
+def backward(a: SparseGPT, b: SparseGPT, tokens: torch.Tensor) -> None:
+    for model in (a, b):
+        model.zero_grad()
+        model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
 
 
 def test_nothing_is_revived_towards_the_end(config: RunConfig, corpus: Corpus) -> None:

@@ -54,6 +54,7 @@ COMMANDS = {
     "demo": Command("train a sparse model and its dense twin, prune both, draw the circuits", resumes=True),
     "data": Command("turn text into a tokenizer and token shards", resumes=True),
     "train": Command("train a model on a corpus", resumes=True),
+    "runs": Command("list the runs: how far each is, and how good"),
     "eval": Command("measure a model: validation loss and every task"),
     "generate": Command("let a model go on with a text"),
     "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),

@@ -129,6 +129,7 @@ def _train(
     with (
         Trackers(machine.track, run, state.step) as trackers,
         _reader(corpus, config, state.step) as reader,
+        optimizer.reviving(),
     ):
         run.truncate_metrics(state.step)
         for step in range(state.step, recipe.steps):

@@ -6,6 +6,7 @@ Gradients divided by their RMS, Adam, projection, decoupled decay.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -84,6 +85,10 @@ class SparseOptimizer:
     def constrain(self, densities: Densities) -> None:
         """What follows Adam's step: the projection."""
         project(self.matrices, densities)
+
+    def reviving(self) -> AbstractContextManager[None]:
+        """To be around the training steps: what reviving dead neurons needs of a forward pass."""
+        return nullcontext() if self.reviver is None else self.reviver.attached()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Adam's moments and step counts as named tensors."""

@@ -20,13 +20,15 @@ for the cost of a look at one matrix. Everything is a function of the seed, the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.sites import Site, SiteName
 from sparsecircuits.train.config import TrainConfig
@@ -69,9 +71,15 @@ class Reviver:
         self.config = config
         self.revived = 0
         self.layers = [_watch(model, layer) for layer in range(model.config.n_layer)]
-        if config.revive == "leak":
-            for watched in self.layers:
-                watched.site.register_forward_hook(_leak(watched))
+
+    @contextmanager
+    def attached(self) -> Generator[None]:
+        """While it lasts, gradients leak to the dead, if that is the scheme."""
+        with ExitStack() as stack:
+            if self.config.revive == "leak":
+                for watched in self.layers:
+                    stack.callback(watched.site.register_forward_hook(_leak(watched)).remove)
+            yield
 
     def look(self, step: int, adam: AdamState) -> None:
         """Note who fired in step ``step`` (from 0), and every so many steps revive who did not.
@@ -165,6 +173,8 @@ def _leak(
 def _watch(model: SparseGPT, layer: int) -> Watched:
     mlp = f"transformer.h.{layer}.mlp"
     reads, writes = (model.get_parameter(f"{mlp}.{name}.weight") for name in ("c_fc", "c_proj"))
+    if hasattr(reads, "full_tensor"):
+        raise ConfigError("TrainConfig.revive needs whole weights; share the work by ddp, or revive none")
     bias = model.get_parameter(f"{mlp}.c_fc.bias") if model.config.bias else None
     neurons = torch.zeros(len(reads), dtype=torch.bool, device=reads.device)
     site = model.sites()[str(SiteName(layer, NEURONS))]

@@ -11,6 +11,7 @@
       model/             config.json, model.safetensors: the finished model
       result.json        validation loss, density, tokens, seconds
       circuits/          what pruning found
+      trackers.json      what wandb, trackio and TensorBoard call the run, if metrics go there too
       lock               while somebody trains in it: who
 
 Every command takes such a folder; nothing else is state.
@@ -52,7 +53,7 @@ RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
 METRICS_FILE = "metrics.jsonl"
 #: What training writes into the folder, and into the finished model's.
-FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json")
+FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json", "trackers.json")
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 #: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
 TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")

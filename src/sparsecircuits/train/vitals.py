@@ -101,7 +101,8 @@ class Watch:
         """The vital signs, of at least one forward pass."""
         dead = {name: int((~fired).sum()) for name, fired in self._fired.items()}
         widths = {name: len(fired) for name, fired in self._fired.items()}
-        squares = sum(float(one.weight.detach().norm()) ** 2 for one in sparse_matrices(self._model, floor=0))
+        matrices = sparse_matrices(self._model, floor=0)
+        squares = sum(float(_whole(matrix.weight).detach().norm()) ** 2 for matrix in matrices)
         rms = math.sqrt(squares / max(1, nonzeros(self._model)))
         kurtosis = self._kurtosis / self._tokens if self._tokens else None
         return Vitals(widths, dead, cut_off(self._model), kurtosis, rms)
@@ -133,7 +134,7 @@ def watched(model: SparseGPT, sample: int) -> Generator[Watch]:
 
 def nonzeros(model: SparseGPT) -> int:
     """L0: nonzero entries of the attention and MLP matrices, embedding and unembedding now."""
-    return sum(int(torch.count_nonzero(matrix.weight)) for matrix in sparse_matrices(model, floor=0))
+    return sum(int(torch.count_nonzero(_whole(matrix.weight))) for matrix in sparse_matrices(model, floor=0))
 
 
 def token_kurtosis(x: Tensor) -> Tensor:
@@ -152,7 +153,8 @@ def cut_off(model: SparseGPT) -> dict[str, int]:
     for layer in range(model.config.n_layer):
 
         def linked(matrix: str, axis: int, layer: int = layer) -> Tensor:
-            return (model.get_parameter(f"transformer.h.{layer}.{matrix}.weight") != 0).any(axis)
+            weight = model.get_parameter(f"transformer.h.{layer}.{matrix}.weight")
+            return (_whole(weight) != 0).any(axis)
 
         q, k, v = linked("attn.c_attn", 1).chunk(3)
         sites = {
@@ -164,6 +166,11 @@ def cut_off(model: SparseGPT) -> dict[str, int]:
         for site, channels in sites.items():
             found[str(SiteName(layer, site))] = int((~channels).sum())
     return found
+
+
+def _whole(weight: Any) -> Tensor:
+    """All of a weight, also where each process holds a part of it; then all of them must ask."""
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 def _total(counts: dict[str, int]) -> int:
