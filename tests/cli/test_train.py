@@ -67,10 +67,26 @@ def test_show_trains_nothing(call, tmp_path: Path) -> None:
     assert call("train", "x", *SHORT, "--show", "--json").json["model.n_layer"] == 1
 
 
+def test_presets_are_listed(call) -> None:
+    done = call("train", "--presets", "--json")
+    assert done.code == 0
+    rows = {row["name"]: row for row in done.json}
+    assert rows["ablate/no_anneal"]["source"] == "Fig 23"
+    assert rows["paper/4x-3.7M"]["about"].startswith("d_model 1024, 3.7M nonzero: 3.125% of matrices")
+    assert "ablate/eps_0.01" in call("train", "--presets").out
+
+
+def test_a_run_needs_a_name(call) -> None:
+    assert call("train").err == "error: the following arguments are required: RUN\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--preset", "dmo"], "unknown preset 'dmo'; did you mean 'demo'?"),
+        (["--preset", "ablate/no_aneal"], "did you mean 'ablate/no_anneal'"),
+        (["--preset", "paper/16x-0.9M"], "at 16x there are 1.9M"),
+        (["--set", "train.context=65"], "train.context is 65; the model's n_ctx is 64"),
         (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
         (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
         (["--set", "model.vocab_size=300"], "set data.vocab_size"),

@@ -16,7 +16,7 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.data import DataConfig
 from sparsecircuits.data.manifest import Amount, Manifest, SourceRecord
 from sparsecircuits.errors import CheckpointError
-from sparsecircuits.interop.card import CardFacts, escaped, model_card
+from sparsecircuits.interop.card import CardFacts, _source, escaped, model_card
 from sparsecircuits.interop.facts import CircuitFacts, circuits_of, kind_of, weights_of
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.tasks import get_task
@@ -142,6 +142,22 @@ def test_what_a_manifest_says(facts: CardFacts) -> None:
     assert (
         "--train-tokens 1000 --val-tokens 10 --seed 0 --source idioms=0.75 --source 'secret|dir=0.25'" in card
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("idioms", "idioms"),
+        ("site-packages", "site-packages"),
+        ("/home/me/secret/texts", "texts"),
+        ("../secret/rows.jsonl?column=body", "rows.jsonl?column=body"),
+        ("secret/**/*.md", "*.md"),
+        ("hf:org/name:config?split=train", "hf:org/name:config?split=train"),
+        ("hf:/home/me/set", "hf:set"),
+    ],
+)
+def test_sources_are_called_without_their_folders(source: str, shown: str) -> None:
+    assert _source(source) == shown
 
 
 def test_a_model_alone_has_no_recipe_and_no_circuits() -> None:

@@ -283,6 +283,10 @@ def test_offline(pushed: Hub, monkeypatch: pytest.MonkeyPatch, example: Run) -> 
         HubError, match="org/else: not in the cache, and HF_HUB_OFFLINE keeps from the network"
     ):
         load_run("org/else")
+    with pytest.raises(
+        HubError, match="org/quotes: nothing is sent, as HF_HUB_OFFLINE keeps from the network"
+    ):
+        run.push_to_hub(NAME)
     assert pushed.requests == []
 
 
@@ -310,3 +314,8 @@ def test_what_is_here_never_asks(hub: Hub, example: Run, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="a folder has no revision 'v1'"):
         load_run("org/quotes", revision="v1")
     assert hub.requests == []
+
+
+def test_a_runs_folder_is_read_whatever_was_imported(example: Run) -> None:
+    code = f"from sparsecircuits import SparseGPT; SparseGPT.from_pretrained({str(example.folder)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -103,10 +103,10 @@ def test_tokens_come_as_often_as_their_chances_say() -> None:
     assert model.bigram_table is not None
     with torch.no_grad():
         model.bigram_table[:] = LOGITS
-    drawn = Counter(draw(model, [0], 4000, Sampling(temperature=1.0, top_p=0.8)))
+    drawn = Counter(draw(model, [0], 1000, Sampling(temperature=1.0, top_p=0.8)))
     assert set(drawn) == {0, 1, 2}
     for token, chance in enumerate((0.4 / 0.85, 0.3 / 0.85, 0.15 / 0.85)):
-        assert drawn[token] / 4000 == pytest.approx(chance, abs=0.03)  # four standard deviations
+        assert drawn[token] / 1000 == pytest.approx(chance, abs=0.06)  # four standard deviations
 
 
 def test_prompts_longer_than_the_context_are_cut_from_the_left() -> None:

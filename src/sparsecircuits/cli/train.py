@@ -43,10 +43,13 @@ class Options(Config):
     Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
     """
 
-    run: Annotated[Positional[str], arg(metavar="RUN")]
+    run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
     """The run to make: a folder, or a name in runs/."""
     preset: str = "demo"
-    """What to start from: demo, demo_dense, small, tiny, stories."""
+    """What to start from: demo, demo_dense, small, tiny, stories, one of the paper's ablations
+    (ablate/no_anneal) or of its family of models (paper/4x-3.7M). --presets lists all."""
+    presets: bool = False
+    """List all presets, a line each, and stop."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """Change a setting of the preset, again for each: train.steps=3000, model.d_model=256,
     data.train_tokens=5000000. --show lists all."""
@@ -61,6 +64,9 @@ class Options(Config):
     """Print JSON instead of a table."""
 
 
+PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Column("source", "paper"))
+
+
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
     from sparsecircuits.train import Machine, train
@@ -68,11 +74,16 @@ def run(options: Options) -> None:
     from sparsecircuits.train.memory import require_memory
     from sparsecircuits.train.trackers import require_trackers
 
+    if options.presets:
+        _list_presets(options.json)
+        return
     require_trackers(options.track)
     preset = resolve(options.preset, options.set, built=options.data is not None)
     if options.show:
         _show(preset, options.json)
         return
+    if options.run is None:
+        raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
     require_memory(preset.run)
     with run_lock(folder), Progress() as progress:
@@ -80,7 +91,7 @@ def run(options: Options) -> None:
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
-        per_step = config.train.rows * config.model.n_ctx
+        per_step = config.train.rows * config.context
 
         def watch(step: Step) -> None:
             bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
@@ -127,6 +138,16 @@ def _corpus(preset: Preset, built: Path | None, folder: Path, progress: Progress
     if built is not None:
         return Corpus.open(built)
     return build_corpus(preset.data, folder / "data", progress.stage)
+
+
+def _list_presets(as_json: bool) -> None:
+    from sparsecircuits.presets import PRESETS
+
+    rows = [{"name": name, "about": entry.about, "source": entry.source} for name, entry in PRESETS.items()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, PRESET_COLUMNS)
 
 
 def _show(preset: Preset, as_json: bool) -> None:

@@ -18,6 +18,7 @@ import yaml
 
 from sparsecircuits import __version__
 from sparsecircuits.data.manifest import Manifest, read_manifest
+from sparsecircuits.data.specs import parse_spec
 from sparsecircuits.interop.facts import (
     BIGRAM,
     CircuitFacts,
@@ -28,6 +29,7 @@ from sparsecircuits.interop.facts import (
     weights_of,
 )
 from sparsecircuits.interop.files import CORPUS
+from sparsecircuits.interop.names import HubName
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.run import Run
@@ -235,8 +237,9 @@ def _corpus(facts: CardFacts) -> str:
     ]
     total = manifest.tokens
     words = ["sparsecircuits", "data", "--out", f"mine/{CORPUS}", "--tokenizer", "mine/tokenizer.json"]
-    words += ["--train-tokens", str(config.train_tokens), "--val-tokens", str(config.val_tokens)]
-    words += ["--seed", str(config.seed)]
+    train_tokens = "all" if config.train_tokens is None else str(config.train_tokens)
+    words += ["--train-tokens", train_tokens, "--val-tokens", str(config.val_tokens)]
+    words += ["--seed", str(config.seed), *([] if config.dedup else ["--no-dedup"])]
     for source, weight in config.mix.items():
         words += ["--source", f"{_source(source)}={weight:g}"]
     return (
@@ -278,9 +281,13 @@ def _circuits(facts: CardFacts) -> str:
     )
 
 
-def _source(name: str) -> str:
-    """What a source is called in public: of a path, only its last part."""
-    return PurePath(name).name or name
+def _source(text: str) -> str:
+    """What a source is called in public: of a path or a pattern, only its last part."""
+    spec = parse_spec(text)
+    on_hub = spec.kind == "hub" and HubName.read(spec.name.partition(":")[0]) is not None
+    if spec.kind == "made" or on_hub:
+        return text
+    return text.replace(spec.name, PurePath(spec.name).name or spec.name)
 
 
 def _code(text: str) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
 from sparsecircuits.data.files import FileRecord
 from sparsecircuits.errors import CheckpointError, ConfigError, DataError
-from sparsecircuits.files import write_atomic
+from sparsecircuits.files import placed_folder, write_atomic
 from sparsecircuits.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from sparsecircuits.train.run import RUN_FILE
 from sparsecircuits.validate.card import CARD_FILE
@@ -69,10 +68,8 @@ def copy_run(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
 
 def copy_fetched(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
     """Copy what came from the Hub out of the cache; ``target`` is there whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
-        _copy(folder, Path(beside) / "copy", patterns(checkpoints))
-        (Path(beside) / "copy").rename(target)
+    with placed_folder(target) as copy:
+        _copy(folder, copy, patterns(checkpoints))
 
 
 def _copy(folder: Path, target: Path, allowed: Iterable[str]) -> None:

@@ -230,7 +230,9 @@ def _explained(name: HubName) -> Iterator[None]:
         ) from error
     except errors.HFValidationError as error:
         raise HubError(f"{name}: no name that the Hub takes: {_first_line(error)}") from error
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError(f"{name}: nothing is sent, as HF_HUB_OFFLINE keeps from the network") from error
+    except errors.LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
             raise HubError(f"{name}: not in the cache, and HF_HUB_OFFLINE keeps from the network") from error
         raise HubError(

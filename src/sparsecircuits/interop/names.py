@@ -49,7 +49,7 @@ class HubName(NamedTuple):
         Raises:
             ConfigError: it is not of the shape, or names another revision than ``revision``.
         """
-        name = cls._read(text.removeprefix(SCHEME))
+        name = cls.read(text.removeprefix(SCHEME))
         if name is None:
             raise ConfigError(
                 f"{text!r} is no name on the Hub: it must be ORG/NAME or ORG/NAME@REVISION, of letters, "
@@ -62,7 +62,8 @@ class HubName(NamedTuple):
         return cls(name.repo, revision)
 
     @classmethod
-    def _read(cls, text: str) -> Self | None:
+    def read(cls, text: str) -> Self | None:
+        """The name that a text is by its shape alone; None: it is none."""
         found = _NAME.fullmatch(text)
         if found is None or len(found["repo"]) > LONGEST or re.search(r"--|\.\.|\.git$", found["repo"]):
             return None
@@ -80,7 +81,7 @@ def hub_name(source: str | Path, places: Iterable[Path] = (Path(),)) -> HubName 
         return None
     if source.startswith(SCHEME):
         return HubName.parse(source)
-    name = HubName._read(source)
+    name = HubName.read(source)
     if name is None:
         return None
     org = name.repo.partition("/")[0]

@@ -37,8 +37,9 @@ FORMAT = "sparsecircuits.model"
 FORMAT_VERSION = 2
 
 
-#: Modules of higher floors that are imported where a source is no folder here: they add to LOCATORS.
-WITH_LOCATORS = ("sparsecircuits.interop.hub",)
+#: Modules of higher floors that are imported where a source is none of what is known so far: they add to
+#: LOCATORS and READERS.
+HIGHER = ("sparsecircuits.train.run", "sparsecircuits.interop.hub")
 #: From a source that is not here, a revision or None, and a token or None, to a folder; None: not its own.
 Locator = Callable[[str, str | None, str | bool | None], Path | None]
 LOCATORS: list[Locator] = []
@@ -71,8 +72,7 @@ def locate(source: str | Path, *, revision: str | None = None, token: str | bool
         CheckpointError: a revision of a folder is asked for; or what the locator raises.
     """
     if isinstance(source, str) and not Path(source).exists():
-        for module in WITH_LOCATORS:
-            importlib.import_module(module)
+        _import_higher()
         for locator in LOCATORS:
             if (folder := locator(source, revision, token)) is not None:
                 return folder
@@ -95,11 +95,18 @@ def load_model(
         CheckpointError: nothing there, or a file that is damaged or does not fit its config.
     """
     path = locate(source, revision=revision, token=token)
+    if not any(reader.recognises(path) for reader in READERS):
+        _import_higher()
     for reader in READERS:
         if reader.recognises(path):
             return reader.load(path)
     what = "is not a folder" if not path.is_dir() else f"holds no {CONFIG_FILE}"
     raise CheckpointError(f"{path}: no model here: it {what}")
+
+
+def _import_higher() -> None:
+    for module in HIGHER:
+        importlib.import_module(module)
 
 
 def save_weights(model: SparseGPT, path: Path) -> None:

@@ -369,9 +369,8 @@ class SparseGPT(nn.Module):
         """Read what :meth:`save_pretrained` or :meth:`push_to_hub` wrote.
 
         Args:
-            source: a folder, or ``org/name`` on the Hub (a model, or a run with one), or
-                ``org/name@revision``. What is here, and what is written as a path, never touches the network.
-                A run's folder can be read once ``sparsecircuits.train`` is imported.
+            source: a folder, or ``org/name`` on the Hub, or ``org/name@revision``; a model, or a run with
+                one. What is here, and what is written as a path, never touches the network.
             revision: on the Hub, a branch, a tag or a commit.
             token: for the Hub; None: the one that ``huggingface_hub`` finds.
 

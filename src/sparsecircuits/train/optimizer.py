@@ -17,7 +17,7 @@ from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.revive import Reviver
-from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.schedules import Densities, densities_at, lr_at
 
 #: Above this density no sparse kernel is faster, so that nobody looks for patterns.
 PATTERNS_BELOW = 0.5
@@ -64,7 +64,7 @@ class SparseOptimizer:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         densities = densities_at(step, self.config)
-        project(self.matrices, densities)
+        self.constrain(densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         for module in self.linears:
@@ -78,6 +78,13 @@ class SparseOptimizer:
     def forget_gradients(self) -> None:
         """As before the first backward pass."""
         self.adam.zero_grad(set_to_none=True)
+
+    def begin(self, step: int) -> None:
+        """Called before the forward of each step; nothing to do for top-k."""
+
+    def constrain(self, densities: Densities) -> None:
+        """What follows Adam's step: the projection."""
+        project(self.matrices, densities)
 
     def reviving(self) -> AbstractContextManager[None]:
         """To be around the training steps: what reviving dead neurons needs of a forward pass."""

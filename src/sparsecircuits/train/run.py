@@ -70,6 +70,17 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     """The recipe."""
 
+    def validate(self) -> None:
+        if self.context > self.model.n_ctx:
+            raise ConfigError(
+                f"RunConfig: train.context is {self.context}; the model's n_ctx is {self.model.n_ctx}"
+            )
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence in training and validation."""
+        return self.model.n_ctx if self.train.context is None else self.train.context
+
 
 @dataclass(frozen=True)
 class Run:

@@ -72,10 +72,12 @@ class Validation(NamedTuple):
     vitals: Vitals
 
 
-def validate(model: SparseGPT, tokens: np.ndarray, *, limit: int, sample: int) -> Validation:
+def validate(
+    model: SparseGPT, tokens: np.ndarray, *, limit: int, sample: int, context: int | None = None
+) -> Validation:
     """The mean loss of about ``limit`` tokens (:func:`evaluate`), and vital signs of the first ``sample``."""
     with watched(model, sample) as watch:
-        loss = evaluate(model, tokens, limit=limit)
+        loss = evaluate(model, tokens, limit=limit, context=context)
     return Validation(loss, watch.vitals())
 
 
