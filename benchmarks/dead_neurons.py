@@ -2,8 +2,8 @@
 
 For every scheme of ``TrainConfig.revive`` and every seed: validation loss, the share of MLP neurons that
 never fire on 65,536 validation tokens, which of the demo's seven tasks the model does, and the circuits for
-them. Writes ``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is done
-already is kept, so that it goes on where it was stopped. About twenty minutes on one core::
+them. Writes ``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is
+done already is kept, so that it goes on where it was stopped. About twenty minutes on one core::
 
     python benchmarks/dead_neurons.py --data runs/demo/data
 """
