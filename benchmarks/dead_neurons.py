@@ -1,9 +1,9 @@
 """Does reviving dead neurons help? Train the demo's sparse model without and with each scheme, and compare.
 
-For every scheme of ``TrainConfig.revive`` and every seed: validation loss, the share of MLP neurons that never
-fire on 65,536 validation tokens, which of the demo's seven tasks the model does, and the circuits for them.
-Writes ``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is done
-already is kept, so that it goes on where it was stopped. About twenty minutes on one core::
+For every scheme of ``TrainConfig.revive`` and every seed: validation loss, the share of MLP neurons that
+never fire on 65,536 validation tokens, which of the demo's seven tasks the model does, and the circuits for
+them. Writes ``docs/results/dead_neurons.json``, the table of ``docs/training.md`` and its picture. What is
+done already is kept, so that it goes on where it was stopped. About twenty minutes on one core::
 
     python benchmarks/dead_neurons.py --data runs/demo/data
 """
@@ -99,7 +99,7 @@ def circuits(run: Run, tasks: Sequence[str]) -> dict[str, int]:
             print(f"  {name}: {error}", flush=True)
             continue
         if circuit.info["met"]:
-            found[name] = len(circuit.edges)
+            found[name] = circuit.info["edges"]
     return found
 
 
@@ -167,7 +167,7 @@ def _metrics(runs: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _geomean(values: Sequence[int]) -> float:
-    return math.exp(mean(math.log(value) for value in values)) if values else math.nan
+    return math.exp(mean(math.log(max(1, value)) for value in values)) if values else math.nan
 
 
 if __name__ == "__main__":
