@@ -82,7 +82,7 @@ def train_all(folder: Path) -> dict[str, Path]:
 
 
 def compared(runs: dict[str, Path]) -> list[dict[str, Any]]:
-    """How much of each run of two processes equals the halves' run bit for bit, and how far the whole's is."""
+    """How much of each run of two processes equals the halves' run bit for bit; how far the whole's is."""
     figures = []
     right = runs["halves"]
     for name in ("ddp", "shard"):

@@ -35,6 +35,30 @@ class PeerFailed(SparseCircuitsError, RuntimeError):
         super().__init__(f"process {rank} failed: {message}")
 
 
+class SaveError(SparseCircuitsError, OSError):
+    """A file that could not be written: which, and why. What was there before is as it was."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = code
+
+
+class OutOfMemory(SparseCircuitsError, MemoryError):
+    """Memory ran out: the bytes that were asked for, doing what, and which setting takes less."""
+
+
+class RunLocked(SparseCircuitsError, RuntimeError):
+    """Another process trains in this folder."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: somebody, such as a cluster's scheduler, asked the program to end, as Ctrl-C does."""
+
+
+class HubError(CheckpointError):
+    """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
+
+
 class TaskError(SparseCircuitsError, ValueError):
     """A task whose pairs do not fit: unequal lengths, candidates that are not one token, no room."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsecircuits.data import mix
+from sparsecircuits.data import idioms, mix
 from sparsecircuits.data.mix import Draw, Mixture, Split
 from sparsecircuits.errors import DataError
 
@@ -78,10 +78,26 @@ def test_the_order_of_the_weights_does_not_matter(tmp_path: Path):
 
 
 def test_a_source_that_repeats_itself_without_end_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(mix, "_DUPLICATES_IN_A_ROW", 5)
+    monkeypatch.setattr(idioms, "endless_idioms", lambda seed: itertools.repeat("same"))
+    with pytest.raises(DataError, match="5 documents in a row were seen before"):
+        list(Mixture({"idioms": 1.0}, EQUAL, seed=0))
+
+
+def test_a_file_that_repeats_itself_just_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(mix, "_DUPLICATES_IN_A_ROW", 5)
     path = tmp_path / "same.jsonl"
     path.write_text('{"text": "same"}\n' * 10)
-    with pytest.raises(DataError, match="5 documents in a row were seen before"):
-        list(Mixture({str(path): 1.0}, EQUAL, seed=0))
+    mixture = Mixture({str(path): 1.0}, EQUAL, seed=0)
+    assert [draw.document.text for draw in mixture] == ["same"]
+    assert mixture.records()[str(path)].skipped == {"duplicate": 9}
+
+
+def test_duplicates_stay_where_they_are_wanted(tmp_path: Path):
+    path = tmp_path / "same.jsonl"
+    path.write_text('{"text": "same"}\n' * 10)
+    mixture = Mixture({str(path): 1.0}, EQUAL, seed=0, dedup=False)
+    assert [draw.split for draw in mixture] == ["train", "val"] * 5
+    assert mixture.records()[str(path)].skipped == {}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsecircuits.data import sources
-from sparsecircuits.data.sources import Document, SourceReport, read_source
+from sparsecircuits.data import reports
+from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.sources import read_source
 from sparsecircuits.errors import DataError
 
 
@@ -59,7 +60,8 @@ def test_bad_files_are_skipped_counted_and_named(tmp_path: Path):
     assert texts(tmp_path, report=report) == ["good"]
     assert report.documents == 1
     assert report.skipped == {"empty": 2, "not UTF-8": 2, "holds NUL bytes": 1}
-    assert f"{tmp_path / 'latin.txt'}: not UTF-8" in report.named
+    assert f"{tmp_path / 'latin.txt'}, byte 3: not UTF-8" in report.named
+    assert f"{tmp_path / 'binary.txt'}, byte 1: holds NUL bytes" in report.named
 
 
 @pytest.mark.skipif(
@@ -91,7 +93,7 @@ def test_a_line_of_ten_megabytes_is_skipped_and_the_rest_stays(tmp_path: Path):
 
 
 def test_a_long_text_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "DOCUMENT_CHARS", 8)
+    monkeypatch.setattr(reports, "DOCUMENT_CHARS", 8)
     path = tmp_path / "long.txt"
     path.write_text("aaa\nbbb\nccc\nddddddddddd\ne\n")
     assert list(read_source(str(path), 0)) == [
@@ -161,9 +163,9 @@ def test_a_source_without_text_is_an_error_that_names_the_reasons(tmp_path: Path
 def test_unknown_sources_are_refused_at_once(tmp_path: Path):
     with pytest.raises(DataError, match="'idoms'.*did you mean 'idioms'"):
         read_source("idoms", 0)
-    (tmp_path / "a.parquet").write_text("")
-    with pytest.raises(DataError, match=r"kind '\.parquet'; allowed: \.py, \.txt, \.jsonl"):
-        read_source(str(tmp_path / "a.parquet"), 0)
+    (tmp_path / "a.csv.gz").write_text("")
+    with pytest.raises(DataError, match=r"kind '\.csv'; allowed: \.py, \.txt, \.md, \.jsonl, \.parquet"):
+        read_source(str(tmp_path / "a.csv.gz"), 0)
 
 
 def test_the_standard_library_is_code_without_tests():
@@ -179,3 +181,45 @@ def test_idioms_do_not_end_and_follow_the_seed():
     assert len(first) == 50
     assert first == list(itertools.islice(read_source("idioms", 3), 50))
     assert first != list(itertools.islice(read_source("idioms", 4), 50))
+
+
+def test_a_pattern_takes_text_of_any_ending(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("a.md", "deep/b.md", "c.txt", "deep/d.rst", ".hidden/e.md"):
+        (tmp_path / name).write_text(name)
+    jsonl(tmp_path / "rows.jsonl", b'{"text": "row"}')
+    assert sorted(texts(f"{tmp_path}/**/*.md")) == ["a.md", "deep/b.md"]
+    assert sorted(texts(f"{tmp_path}/*.[mj]*")) == ["a.md", "row"]
+    assert texts(f"{tmp_path}/deep/?.rst") == ["deep/d.rst"]
+    with pytest.raises(DataError, match="no file matches the pattern"):
+        read_source(f"{tmp_path}/*.gone", 0)
+
+
+def test_a_folder_without_text_gives_its_rows(tmp_path: Path):
+    jsonl(tmp_path / "a.jsonl", b'{"text": "one"}')
+    jsonl(tmp_path / "b.jsonl", b'{"text": "two"}')
+    assert sorted(texts(tmp_path)) == ["one", "two"]
+    (tmp_path / "c.txt").write_text("three")
+    assert texts(tmp_path) == ["three"]
+
+
+def test_the_packages_of_the_running_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, second = tmp_path / "a" / "site-packages", tmp_path / "b" / "dist-packages"
+    for path, text in ((first / "one" / "x.py", "x"), (first / "one" / "y.txt", "y"), (second / "z.py", "z")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    link = tmp_path / "c" / "site-packages"
+    link.parent.mkdir()
+    link.symlink_to(first)
+    monkeypatch.setattr("sys.path", ["", str(first), str(tmp_path), str(second), str(link)])
+    assert sorted(read_source("site-packages", 0), key=lambda document: document.text) == [
+        Document("x", "site-packages/one/x.py"),
+        Document("z", "site-packages/z.py"),
+    ]
+
+
+def test_the_real_packages_are_code():
+    first = list(itertools.islice(read_source("site-packages", 0), 40))
+    assert all(document.origin.startswith("site-packages/") for document in first)
+    assert sum("def " in document.text or "import " in document.text for document in first) > 20

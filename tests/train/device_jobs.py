@@ -42,7 +42,7 @@ def stepped(config: RunConfig, corpus: Path, machine: Machine) -> tuple[list[flo
         losses = []
         for step in range(config.train.steps):
             rows = batch(tokens, seed=0, step=step, rows=config.train.rows, n_ctx=config.model.n_ctx)
-            losses.append(worker.gradients(rows))
+            losses.append(worker.gradients(rows.chunk(team.world)[team.rank]))
             optimizer.step(step)
         here = sum(local.numel() for local in optimizer.locals)
         entries = sum(parameter.numel() for parameter in model.parameters())
@@ -67,12 +67,10 @@ def failing(where: int | None, how: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def told() -> tuple[list[bool], list[list[float]], str, list[int]]:
+def told() -> tuple[list[bool], list[list[float]], str]:
     """What processes tell one another."""
-    order: list[int] = []
     with join(Machine()) as team:
         flags = [team.any(False), team.any(team.rank == 1), team.any(team.main)]
         numbers = team.all_of([team.rank, 0.1])
         text = team.on_main(lambda: f"from {team.rank}")
-        order += team.share(torch.arange(6)).tolist()
-        return flags, numbers, text, order
+        return flags, numbers, text

@@ -15,9 +15,9 @@ from sparsecircuits.errors import ConfigError, DataError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Progress, RunConfig, evaluate, load_run, train
 from sparsecircuits.train.bigram import bigram_log_frequencies
+from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import measured_density
-from sparsecircuits.train.step import TrainingDiverged
 from tests.train.steps import one_step
 
 
@@ -106,17 +106,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         return rms
 
     monkeypatch.setattr(SparseOptimizer, "step", explode)
-    with pytest.raises(TrainingDiverged, match=r"the loss at step 5 is nan; .*learning rate \(now 0\.0128\)"):
+    message = r"step 6: bigram_table is nan, and with it the loss nan; .*\(train\.lr, now 0\.0128\)"
+    with pytest.raises(TrainingDiverged, match=message):
         train(config, corpus, tmp_path / "run")
     run = load_run(tmp_path / "run")
-    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step_000002", "step_000004"]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step_000003", "step_000004"]
     assert run.result() is None
 
 
 def test_gradients_that_are_not_finite_stop_the_run(config: RunConfig, corpus: Corpus):
     model = SparseGPT(config.model)
     model.lm_head.weight.register_hook(lambda gradient: gradient * torch.inf)
-    with pytest.raises(TrainingDiverged, match="the gradients' RMS at step 3 is (nan|inf)"):
+    with pytest.raises(TrainingDiverged, match=r"step 4: lm_head\.weight\.grad is (nan|-?inf)"):
         one_step(model, SparseOptimizer(model, config.train), corpus, 3, config)
 
 
@@ -126,7 +127,7 @@ def test_the_loss_of_a_step_is_the_cross_entropy_of_its_batch(config: RunConfig,
     with torch.no_grad():
         model.lm_head.weight.zero_()
         model.bigram_table.zero_()
-    loss, rms = one_step(model, SparseOptimizer(model, config.train), corpus, 0, config)
+    loss, rms, _ = one_step(model, SparseOptimizer(model, config.train), corpus, 0, config)
     assert loss == pytest.approx(math.log(300), rel=1e-6)
     assert np.isfinite(rms)
     assert rms > 0

@@ -17,6 +17,7 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Progress, Run, RunConfig, load_run, train
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.run import TIMING
 
 
 def stop_after(step: int) -> Callable[[Progress], None]:
@@ -36,8 +37,8 @@ def stopped(config: RunConfig, corpus: Corpus, folder: Path, step: int) -> Run:
 
 
 def metrics(run: Run) -> list[dict[str, Any]]:
-    """All of metrics.jsonl but the one thing that may differ."""
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics()]
+    """All of metrics.jsonl but what may differ."""
+    return [{key: value for key, value in row.items() if key not in TIMING} for row in run.metrics()]
 
 
 @pytest.fixture
@@ -98,8 +99,14 @@ def test_a_line_that_was_cut_off_is_written_again(
     assert metrics(run) == metrics(straight)
 
 
-def test_two_checkpoints_stay(straight: Run):
-    assert sorted(path.name for path in straight.checkpoints.iterdir()) == ["step_000004", "step_000006"]
+def test_the_latest_two_checkpoints_stay_and_the_best(straight: Run):
+    assert sorted(path.name for path in straight.checkpoints.iterdir()) == [
+        "step_000003",  # validated, and the best so far and in the end: density falls from step 2 to 6
+        "step_000006",
+        "step_000008",
+    ]
+    losses = {row["step"]: row["val_loss"] for row in straight.metrics() if "val_loss" in row}
+    assert losses[3] == min(losses.values())
 
 
 def test_the_models_checkpoints_shrink_as_density_anneals(config: RunConfig, corpus: Corpus, tmp_path: Path):
@@ -152,7 +159,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning_that_names_it(
 
 def test_no_whole_checkpoint_is_an_error_that_names_each(config: RunConfig, corpus: Corpus, tmp_path: Path):
     run = stopped(config, corpus, tmp_path / "run", 7)
-    cut(run.checkpoints / "step_000004" / "state.json")
+    for step in (3, 4):
+        cut(run.checkpoints / f"step_00000{step}" / "state.json")
     flip(run.checkpoints / "step_000006" / "optimizer.safetensors")
     message = r"no checkpoint is whole: .*step_000006/optimizer\.safetensors.*step_000004/state\.json"
     with (
@@ -160,7 +168,7 @@ def test_no_whole_checkpoint_is_an_error_that_names_each(config: RunConfig, corp
         pytest.raises(CheckpointError, match=message),
     ):
         train(config, corpus, run.folder)
-    assert len(caught) == 2
+    assert len(caught) == 3
 
 
 def test_a_half_written_checkpoint_does_not_count(
@@ -181,11 +189,11 @@ def test_beyond_a_million_steps_the_latest_is_still_the_latest(config: RunConfig
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step(3)
     for step in (999_998, 999_999, 1_000_000):
-        save_checkpoint(tmp_path, model, optimizer, step, seconds=1.5)
+        save_checkpoint(tmp_path, model, {"optimizer": optimizer}, step, seconds=1.5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_1000000", "step_999999"]
-    assert latest_checkpoint(tmp_path, model, optimizer) == (1_000_000, 1.5)
+    assert latest_checkpoint(tmp_path, model, {"optimizer": optimizer}) == (1_000_000, 1.5)
 
 
 def test_an_empty_folder_is_step_zero(config: RunConfig, tmp_path: Path):
     model = SparseGPT(config.model)
-    assert latest_checkpoint(tmp_path, model, SparseOptimizer(model, config.train)) == (0, 0.0)
+    assert latest_checkpoint(tmp_path, model, {}) == (0, 0.0)

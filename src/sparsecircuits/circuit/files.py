@@ -16,8 +16,9 @@ from typing import Any
 from sparsecircuits.circuit.circuit import Circuit
 from sparsecircuits.circuit.labels import Labels
 from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.files import write_atomic
 from sparsecircuits.model import Node, SparseGPT
-from sparsecircuits.model.checkpoint import load_tensors, save_tensors, write_atomic
+from sparsecircuits.model.checkpoint import load_tensors, save_tensors
 
 CIRCUIT_FILE = "circuit.json"
 VALUES_FILE = "circuit.safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import UseAppendAction
 
@@ -30,9 +30,19 @@ COLUMNS = (
 class Options(Config):
     """Turn text into a corpus: a tokenizer, token shards, and a manifest of what they are made of.
 
-    A source is a folder of .py or .txt files, a .jsonl file with a field "text", one file, or one of the
-    built-in "idioms" (endless small programs), "stories" (the same of plain English) and "stdlib" (the
-    running Python's own library). Files that are empty or not UTF-8 are skipped and counted.
+    A source is one of
+
+      idioms, stories      small programs or stories, made up without end
+      stdlib               the running Python's own library
+      site-packages        all Python source of the packages installed beside this program
+      FOLDER               its .py and .txt files; of a folder without any, its .jsonl or .parquet files
+      'src/**/*.md'        the files that a pattern matches, read as text unless they are tables
+      FILE                 .py, .txt, .md, .jsonl (field "text") or .parquet (column "text")
+      hf:ORG/NAME          a data set of the Hugging Face Hub, streamed; or hf:ORG/NAME:CONFIG, hf:FOLDER
+
+    Text and .jsonl files may end in .gz or .zst, too. Another field or column is chosen as in
+    rows.jsonl?column=body, a split as in 'hf:ORG/NAME?split=test&column=body' (and revision=). What is empty,
+    damaged, not UTF-8 or a duplicate is skipped and counted. Stopped at any time, the same command goes on.
 
     Example: sparsecircuits data --out data/mine --source my_project=0.9 --source stdlib=0.1
     """
@@ -44,14 +54,18 @@ class Options(Config):
     idioms=0.95 and stdlib=0.05."""
     vocab_size: int = 2048
     """Entries of the tokenizer, <|endoftext|> included; at least 257."""
-    train_tokens: int = 1_500_000
-    """Tokens to train on; fewer if every source ends before."""
+    train_tokens: int | Literal["all"] = 1_500_000
+    """Tokens to train on; fewer if every source ends before; or all there is, of sources that end."""
     val_tokens: int = 65_536
     """Tokens of the validation split, of other documents."""
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with encoder.json and vocab.bpe, to use; else one is trained."""
+    tokenizer_chars: int = 2_000_000
+    """It is trained on the documents among the first so many characters."""
     seed: int = 0
     """Chooses the idioms and stories, and the order of files."""
+    keep_duplicates: bool = False
+    """Keep documents whose text came before, which are else left out and counted."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -60,8 +74,10 @@ def run(options: Options) -> None:
     """Build, or find it built, and print what it is made of."""
     from sparsecircuits.data import DataConfig, build_corpus
 
-    keys = ("vocab_size", "train_tokens", "val_tokens", "tokenizer", "seed")
+    keys = ("vocab_size", "val_tokens", "tokenizer", "tokenizer_chars", "seed")
     settings: dict[str, Any] = {key: getattr(options, key) for key in keys}
+    settings["dedup"] = not options.keep_duplicates
+    settings["train_tokens"] = None if options.train_tokens == "all" else options.train_tokens
     if options.source:
         settings["mix"] = read_mix(options.source)
     with Progress() as progress:

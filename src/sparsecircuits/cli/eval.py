@@ -20,6 +20,7 @@ from sparsecircuits.cli.task_rows import Suite, chosen_tasks, overlaps, task_row
 from sparsecircuits.cli.view import PICTURES
 from sparsecircuits.config import Config
 from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.memory import memory_advice
 
 if TYPE_CHECKING:
     from sparsecircuits.data import Corpus
@@ -84,6 +85,7 @@ class Options(Config):
     """Print JSON instead of a table."""
 
 
+@memory_advice("measuring", "a smaller --pairs, or one --task at a time")
 def run(options: Options) -> None:
     """Measure and print."""
     if options.pairs < 1:
@@ -223,7 +225,7 @@ def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None) -> float:
     from sparsecircuits.train import evaluate
 
     if corpus is not None:
-        return evaluate(model, corpus.val, limit=run.config.train.eval_tokens)
+        return evaluate(model, corpus.val, limit=run.config.train.eval_tokens, context=run.config.context)
     result = run.result()
     if result is None:
         raise CheckpointError(f"{run.folder}: neither its corpus nor its result.json is here")

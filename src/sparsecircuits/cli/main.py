@@ -12,20 +12,25 @@ code    meaning
 1       a result, but not the one asked for; the command's help says
 2       the user can put it right: a line ``error: ...``, or one for each mistake in a task file
 130     interrupted with Ctrl-C
+143     ended by SIGTERM
 ======  =============================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
-from sparsecircuits.errors import PeerFailed, SparseCircuitsError, TaskFileError, near_misses
+from sparsecircuits.errors import PeerFailed, SparseCircuitsError, TaskFileError, Terminated, near_misses
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ COMMANDS = {
     "demo": Command("train a sparse model and its dense twin, prune both, draw the circuits", resumes=True),
     "data": Command("turn text into a tokenizer and token shards", resumes=True),
     "train": Command("train a model on a corpus", resumes=True),
+    "runs": Command("list the runs: how far each is, and how good"),
     "eval": Command("measure a model: validation loss and every task"),
     "generate": Command("let a model go on with a text"),
     "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),
@@ -58,6 +64,8 @@ COMMANDS = {
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
+    "push": Command("put a model, its circuits and a card on the Hugging Face Hub"),
+    "fetch": Command("bring a run from the Hugging Face Hub into a folder of your own"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }
@@ -84,7 +92,8 @@ def main(words: Sequence[str] | None = None) -> int:
         what, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
         return _fail(f"unknown {what} {name!r}; {near_misses(name, known)}")
     try:
-        return _run(name, rest)
+        with _terminable():
+            return _run(name, rest)
     except TaskFileError as error:
         more = len(error.lines) - MOST_MISTAKES
         return _fail(
@@ -94,13 +103,32 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except SparseCircuitsError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        what, code = ("ended by SIGTERM", 143) if isinstance(error, Terminated) else ("interrupted", 130)
         again = f"; to go on where it stopped: {shlex.join(['sparsecircuits', *words])}"
-        print("\ninterrupted" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
-        return 130
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first one says so
+            print(f"\n{what}" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
+        return code
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM inside the block ends the command as Ctrl-C does, so that it leaves nothing half-done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _run(name: str, words: list[str]) -> int:

@@ -196,11 +196,12 @@ class Progress:
     def stage(self, name: str, done: int, total: int | None = None) -> None:
         """Say how far the stage ``name`` is; its bar begins with the first word of it.
 
-        A bound ``progress.stage`` is the plain callable that building a corpus takes.
+        A bound ``progress.stage`` is the plain callable that building a corpus takes. The stage called tokens
+        counts tokens: its bar shows how many a second.
         """
         if name not in self._stages:
             self._stages[name] = self.add(name, total)
-        self._stages[name].update(done)
+        self._stages[name].update(done, tokens=done if name == "tokens" else None)
 
     def _print_now_and_then(self, task: int, bar: Bar) -> None:
         now, last = self._clock(), self._printed.get(task)

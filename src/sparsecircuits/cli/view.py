@@ -16,6 +16,7 @@ from sparsecircuits.cli.progress import Progress
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.examples import example_name
+from sparsecircuits.memory import memory_advice
 
 if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit
@@ -81,6 +82,7 @@ class Options(Config):
     """Live: folders of other circuits of these runs, such as a study's."""
 
 
+@memory_advice("drawing circuits", "fewer circuits: name some")
 def run(options: Options) -> None:
     """Serve, or write the page or the picture and print where it is."""
     _check(options)

@@ -1,8 +1,10 @@
 """Text to batches: named sources, a tokenizer, token shards, batches as a pure function of (seed, step).
 
-Read in this order: :mod:`sources` (where text is from), :mod:`idioms` and :mod:`stories` (the texts that
-are made up), :mod:`mix` (shares and splits), :mod:`tokenizer` (ours) and :mod:`foreign` (of any other
-model), :mod:`shards` (the corpus on disk), :mod:`batches`.
+Read in this order: :mod:`sources` (where text is from; :mod:`texts` and :mod:`tables` read the files),
+:mod:`idioms` and :mod:`stories` (the texts that are made up), :mod:`mix` (shares and splits),
+:mod:`tokenizer` (ours) and :mod:`foreign` (of any other model), :mod:`shards` (building a corpus) and
+:mod:`halfway` (a build that was stopped), :mod:`corpus` (opening one), :mod:`batches`, :mod:`reader` (batches
+ahead of the step).
 
 >>> from sparsecircuits.data import DataConfig, batch, build_corpus
 >>> corpus = build_corpus(DataConfig(), "runs/corpus").require_context(64)     # doctest: +SKIP
@@ -11,12 +13,17 @@ torch.Size([16, 65])
 """
 
 from sparsecircuits.data.batches import batch, sequential_batches
+from sparsecircuits.data.corpus import Corpus
 from sparsecircuits.data.foreign import ForeignTokenizer, open_tokenizer
-from sparsecircuits.data.shards import Corpus, DataConfig, build_corpus
-from sparsecircuits.data.sources import Document, SourceReport, read_source
+from sparsecircuits.data.manifest import DataConfig
+from sparsecircuits.data.reader import BatchReader
+from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.shards import build_corpus
+from sparsecircuits.data.sources import read_source
 from sparsecircuits.data.tokenizer import TextTokenizer, Tokenizer, train_tokenizer
 
 __all__ = [
+    "BatchReader",
     "Corpus",
     "DataConfig",
     "Document",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.random import Philox
 
 from sparsecircuits.errors import DataError
 
@@ -37,7 +38,7 @@ def batch(tokens: np.ndarray, *, seed: int, step: int, rows: int, n_ctx: int) ->
         DataError: fewer than ``n_ctx + 1`` tokens.
     """
     starts = offsets(len(tokens), seed=seed, step=step, rows=rows, n_ctx=n_ctx)
-    return _gather(tokens, starts, n_ctx)
+    return gather(tokens, starts, n_ctx)
 
 
 def offsets(total: int, *, seed: int, step: int, rows: int, n_ctx: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def offsets(total: int, *, seed: int, step: int, rows: int, n_ctx: int) -> np.nd
     require_window(total, n_ctx)
     if not (0 <= seed < 2**64 and 0 <= step < 2**64):
         raise ValueError(f"seed {seed} and step {step} must be from 0 to 2**64 - 1")
-    bits = np.random.Philox(key=np.array([seed, step], dtype=np.uint64)).random_raw(rows)
+    bits = Philox(key=np.array([seed, step], dtype=np.uint64)).random_raw(rows)
     choices = total - n_ctx
     return np.array([(int(word) * choices) >> 64 for word in bits], dtype=np.int64)
 
@@ -66,7 +67,7 @@ def sequential_batches(tokens: np.ndarray, rows: int, n_ctx: int) -> Iterator[to
     if rows < 1:
         raise ValueError(f"rows is {rows}; it must be at least 1")
     starts = np.arange((len(tokens) - 1) // n_ctx, dtype=np.int64) * n_ctx
-    return (_gather(tokens, starts[first : first + rows], n_ctx) for first in range(0, len(starts), rows))
+    return (gather(tokens, starts[first : first + rows], n_ctx) for first in range(0, len(starts), rows))
 
 
 def require_window(total: int, n_ctx: int, where: str = "the tokens") -> None:
@@ -77,6 +78,7 @@ def require_window(total: int, n_ctx: int, where: str = "the tokens") -> None:
         raise DataError(f"{where}: {total} tokens; a context of {n_ctx} needs at least {n_ctx + 1}")
 
 
-def _gather(tokens: np.ndarray, starts: np.ndarray, n_ctx: int) -> torch.Tensor:
+def gather(tokens: np.ndarray, starts: np.ndarray, n_ctx: int) -> torch.Tensor:
+    """The rows of ``n_ctx + 1`` tokens that begin at ``starts``: int64, shape [len(starts), n_ctx + 1]."""
     rows = tokens[starts[:, None] + np.arange(n_ctx + 1)]
     return torch.from_numpy(rows.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the record by which damage is noticed."""
+"""The record by which damage to a file is noticed; whole files, and locked folders."""
 
 from __future__ import annotations
 
@@ -6,29 +6,47 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import DataError
+from sparsecircuits.files import written
+
+__all__ = ["FileRecord", "locked", "written"]
+
+_CHUNK = 1 << 22
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write; it takes its name, flushed to disk, only when the block ends well.
+def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Have a folder for oneself among the processes that ask for it in this way; wait for it if need be.
 
-    Two processes that write the same file at once do not disturb each other: the last one stays.
+    The lock is the system's and ends with the process, however that ends. Where a system or a file system
+    has none, nothing is locked.
+
+    Args:
+        folder: exists.
+        waiting: called once before waiting for another process.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks, such as some over a network
+            pass
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,19 +57,28 @@ class FileRecord(Config):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        """The record of the file as it is now."""
+    def of(cls, path: Path, report: Callable[[int], None] | None = None) -> Self:
+        """The record of the file as it is now; ``report`` hears how many bytes were read."""
+        digest, done = hashlib.sha256(), 0
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(bytes=path.stat().st_size, sha256=digest)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                if report is not None:
+                    report(done)
+        return cls(bytes=done, sha256=digest.hexdigest())
 
-    def check(self, path: Path) -> None:
-        """Raise :class:`DataError` unless ``path`` has this size and hash."""
+    def check_size(self, path: Path) -> None:
+        """Raise :class:`DataError` unless ``path`` is a file of this size."""
         if not path.is_file():
             raise DataError(f"{path}: missing")
         size = path.stat().st_size
         if size != self.bytes:
             raise DataError(f"{path}: {size} bytes; {self.bytes} were written")
-        found = FileRecord.of(path).sha256
+
+    def check(self, path: Path, report: Callable[[int], None] | None = None) -> None:
+        """Raise :class:`DataError` unless ``path`` has this size and hash."""
+        self.check_size(path)
+        found = FileRecord.of(path, report).sha256
         if found != self.sha256:
             raise DataError(f"{path}: damaged: sha256 {found[:12]}…; {self.sha256[:12]}… was written")

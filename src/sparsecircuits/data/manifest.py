@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sparsecircuits.config import Config
 from sparsecircuits.data.files import FileRecord
+from sparsecircuits.data.specs import ENDLESS_SOURCES
 from sparsecircuits.data.tokenizer import SMALLEST_VOCABULARY
 from sparsecircuits.errors import ConfigError, DataError
 
@@ -23,20 +24,24 @@ class DataConfig(Config):
     """What a corpus is made of."""
 
     mix: dict[str, float] = dataclasses.field(default_factory=lambda: {"idioms": 0.95, "stdlib": 0.05})
-    """Source to share of characters; only ratios matter. Sources: idioms, stories, stdlib, a folder
-    of .py and .txt files, a .jsonl, .py or .txt file. More real code than a tenth hurts at small scale."""
+    """Source to share of characters; only ratios matter. Sources: idioms, stories, stdlib, site-packages,
+    a folder or pattern of files, a text, .jsonl or .parquet file, hf:ORG/NAME (sparsecircuits data --help
+    has all). More real code than a tenth hurts at small scale."""
     vocab_size: int = 2048
     """Entries of the tokenizer, <|endoftext|> included (Gao et al. 2025: 2048); at least 257."""
-    train_tokens: int = 1_500_000
-    """Tokens to train on; fewer if every source ends before."""
+    train_tokens: int | None = 1_500_000
+    """Tokens to train on; fewer if every source ends before. None: all there is, of sources that end."""
     val_tokens: int = 65_536
-    """Tokens of the validation split, of documents that are not in the training split."""
+    """Tokens of the validation split, of documents that are not in the training split. With all there is
+    to train on: a twentieth of the text, and no more than these."""
     tokenizer_chars: int = 2_000_000
     """The tokenizer is trained on the training documents among the first so many characters."""
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with encoder.json and vocab.bpe, to use; None trains one."""
     seed: int = 0
     """Chooses the idioms and stories, and the order of files."""
+    dedup: bool = True
+    """Drop a document whose text came before, and count it; otherwise it may be in both splits."""
 
     def validate(self) -> None:
         """Refuse an empty mix, weights that are not above 0, and sizes below their minimum."""
@@ -47,8 +52,14 @@ class DataConfig(Config):
                 raise ConfigError(f"DataConfig.mix: the weight of {source!r} is {weight}; it must be above 0")
         minimums = {"train_tokens": 1, "val_tokens": 0, "tokenizer_chars": 1, "seed": 0}
         for name, minimum in {"vocab_size": SMALLEST_VOCABULARY, **minimums}.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"DataConfig.{name} is {getattr(self, name)}; the minimum is {minimum}")
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise ConfigError(f"DataConfig.{name} is {value}; the minimum is {minimum}")
+        endless = [source for source in self.mix if source in ENDLESS_SOURCES]
+        if self.train_tokens is None and endless:
+            raise ConfigError(
+                f"DataConfig.train_tokens is None, all there is, but {endless[0]!r} never ends; give a number"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +86,8 @@ class SourceRecord(Config):
     """Reason to count."""
     skipped_named: tuple[str, ...] = ()
     """The first ones as "where: reason"."""
+    hash: str = ""
+    """Of the texts of this source in both splits, in their order; equal hashes, equal texts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,44 +4,49 @@
 ``idioms``            small Python files of simple, repetitive idioms, made up without end
 ``stories``           simple stories in plain English, made up without end
 ``stdlib``            the source code of the running interpreter's standard library
-a folder              every ``.py`` and ``.txt`` file below it (hidden and cache folders left out)
-a ``.jsonl`` file     one JSON object a line; the text is its field ``text``
-a ``.py``/``.txt``    that one file
+``site-packages``     the Python source of every package installed beside the running program
+a folder              every ``.py`` and ``.txt`` file below it (hidden and cache folders left out);
+                      where there are none, every ``.jsonl`` file, or else every ``.parquet`` file
+``src/**/*.md``       the files that a pattern matches; any that is no table is read as text
+a text file           that one file, whatever its ending if a pattern, else ``.py``, ``.txt``, ``.md``
+``rows.jsonl``        one JSON object a line; the text is its field ``text``, or ``?column=NAME``
+``rows.parquet``      the same of a column
+``hf:ORG/NAME``       a data set of the Hugging Face Hub, streamed; ``hf:ORG/NAME:CONFIG``, ``hf:FOLDER``
 ====================  =========================================================================
+
+Text and ``.jsonl`` files may be compressed: ``.gz``, ``.zst``. Options are ``?column=``, and of ``hf:``
+``?split=`` and ``?revision=`` too, joined by ``&``; see :mod:`~sparsecircuits.data.specs`.
 
 What is read, for files:
 
-1. the files are listed by name, then shuffled by the seed (a ``.jsonl`` keeps its order);
-2. a file is read line by line as UTF-8; a byte order mark is dropped, ``\\r\\n`` becomes ``\\n``;
-3. a text longer than :data:`DOCUMENT_CHARS` is cut at a line's end into several documents, so that
-   one large file can still be mixed and divided, and nothing large is ever held in memory;
-4. what cannot be read is skipped, counted and named in the :class:`SourceReport`; a source in which
+1. the files are listed by name, then shuffled by the seed (rows keep their order);
+2. :mod:`~sparsecircuits.data.texts` and :mod:`~sparsecircuits.data.tables` make documents of each;
+3. what cannot be read is skipped, counted and named in the :class:`SourceReport`; a source in which
    nothing is left is an error.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import glob
+import importlib.util
 import os
 import random
+import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
+from sparsecircuits.data.extras import import_extra
+from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.specs import MADE_SOURCES, Spec, parse_spec
+from sparsecircuits.data.tables import check_hub_name, read_hub, read_parquet
+from sparsecircuits.data.texts import PACKED, kind_of, read_jsonl, read_text_file
 from sparsecircuits.errors import DataError, near_misses
 
-ENDLESS_SOURCES = ("idioms", "stories")
-"""Made up by the program, from the seed alone."""
-MADE_SOURCES = (*ENDLESS_SOURCES, "stdlib")
 TEXT_SUFFIXES = (".py", ".txt")
-DOCUMENT_CHARS = 8_192
-"""A longer text is cut into several documents: shares and splits are only as fine as documents are."""
-LINE_BYTES = 1_000_000
-"""A longer line, or row of a ``.jsonl``, is skipped: it is data, not text, and would fill the memory."""
-NAMED_SKIPS = 50
-"""So many skips are named in a report; all are counted."""
+"""What is read of a folder."""
+FILE_SUFFIXES = (*TEXT_SUFFIXES, ".md", ".jsonl", ".parquet")
+"""What a file that is named may be."""
 
 _STDLIB_SKIPPED_FOLDERS = frozenset(
     ("test", "tests", "idle_test", "turtledemo")  # not how programs are written
@@ -49,88 +54,86 @@ _STDLIB_SKIPPED_FOLDERS = frozenset(
     + ("lib2to3", "pydoc_data", "encodings")  # grammars and tables
 )
 _STDLIB_FILE_BYTES = 300_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """One text and where it is from: a path, with row or part where it has several, or a source's name."""
-
-    text: str
-    origin: str
-
-
-@dataclasses.dataclass
-class SourceReport:
-    """What :func:`read_source` left out; it fills while the source is read.
-
-    Attributes:
-        documents: how many were handed on.
-        skipped: reason to count.
-        named: the first :data:`NAMED_SKIPS` as "where: reason".
-    """
-
-    documents: int = 0
-    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
-    named: list[str] = dataclasses.field(default_factory=list)
-
-    def skip(self, where: str, reason: str) -> None:
-        """Count one skip; the first ones are named too."""
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
-        if len(self.named) < NAMED_SKIPS:
-            self.named.append(f"{where}: {reason}")
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{count} × {reason}" for reason, count in self.skipped.items())
-        return counts or "nothing skipped"
+_PACKAGES = ("site-packages", "dist-packages")
 
 
 def read_source(spec: str, seed: int, report: SourceReport | None = None) -> Iterator[Document]:
     """The documents of a source: a pure function of the source's content and ``seed``.
 
     Args:
-        spec: ``idioms``, ``stories`` (these never end), ``stdlib``, or a path (see the table on top). A
-            folder that bears the name of a made source is given as ``./idioms``.
+        spec: see the table on top. A folder that bears the name of a made source is given as ``./idioms``.
         seed: chooses the idioms and stories, and the order of files.
         report: filled with what is skipped.
 
     Raises:
-        DataError: at once for a source that does not exist or is of no known kind; at the end of the
-            stream where it held no document at all, with the reasons.
+        DataError: at once for a source that does not exist, is of no known kind or needs a package that is
+            not installed; at the end of the stream where it held no document at all, with the reasons.
     """
     report = report if report is not None else SourceReport()
-    check_source(spec)
-    return _counted(_open_source(spec, seed, report), spec, report)
+    return _counted(_open_source(check_source(spec), seed, report), spec, report)
 
 
-def check_source(spec: str) -> None:
-    """Raise :class:`DataError` unless ``spec`` names a source that exists."""
-    if spec in MADE_SOURCES:
-        return
-    path = Path(spec)
-    if not path.exists():
-        hint = near_misses(spec, MADE_SOURCES)
-        raise DataError(f"source {spec!r}: no such file or folder, and no made source; {hint}")
-    if path.is_file() and path.suffix not in (*TEXT_SUFFIXES, ".jsonl"):
-        raise DataError(f"source {spec!r}: a file of kind {path.suffix!r}; allowed: .py, .txt, .jsonl")
+def check_source(text: str) -> Spec:
+    """The source taken apart; :class:`DataError` unless it exists and can be read here."""
+    spec = parse_spec(text)
+    if spec.kind == "hub":
+        check_hub_name(spec.name)
+        _check_installed("datasets", text)
+    elif spec.kind == "pattern":
+        if not (files := _matched(spec.name)):
+            raise DataError(f"source {text!r}: no file matches the pattern")
+        _check_files(files, text)
+    elif spec.kind == "path":
+        path = Path(spec.name)
+        if not path.exists():
+            hint = near_misses(spec.name, MADE_SOURCES)
+            raise DataError(f"source {text!r}: no such file or folder, and no made source; {hint}")
+        if path.is_file():
+            if kind_of(path) not in FILE_SUFFIXES:
+                raise DataError(
+                    f"source {text!r}: a file of kind {kind_of(path)!r}; allowed: {', '.join(FILE_SUFFIXES)} "
+                    f"(also {', '.join(PACKED)}), or any text file by a pattern, such as '*{path.suffix}'"
+                )
+            _check_files([path], text)
+    return spec
 
 
-def _open_source(spec: str, seed: int, report: SourceReport) -> Iterator[Document]:
-    if spec == "idioms":
+def _check_files(files: Iterable[Path], text: str) -> None:
+    """Ask for what these files need before anything is read."""
+    if any(path.suffix == ".zst" for path in files):
+        _check_installed("zstandard", text)
+    if any(kind_of(path) == ".parquet" for path in files):
+        _check_installed("pyarrow", text)
+
+
+def _check_installed(package: str, text: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        import_extra(package, text)
+
+
+def _open_source(spec: Spec, seed: int, report: SourceReport) -> Iterator[Document]:
+    if spec.name == "idioms" and spec.kind == "made":
         from sparsecircuits.data.idioms import endless_idioms
 
         return (Document(text, "idioms") for text in endless_idioms(seed))
-    if spec == "stories":
+    if spec.name == "stories" and spec.kind == "made":
         from sparsecircuits.data.stories import endless_stories
 
         return (Document(text, "stories") for text in endless_stories(seed))
-    if spec == "stdlib":
-        return _read_stdlib(seed, report)
-    path = Path(spec)
-    if path.is_dir():
-        return _read_files(_listed(path, TEXT_SUFFIXES, report), seed, report)
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path, report)
-    return _read_file(path, report)
+    if spec.kind == "made":
+        listed = _listed_stdlib if spec.name == "stdlib" else _listed_packages
+        return _read_files(listed(report), spec, seed, report)
+    if spec.kind == "hub":
+        options = spec.options
+        return read_hub(spec.name, spec.column, options.get("split"), options.get("revision"), report)
+    if spec.kind == "pattern":
+        files = _matched(spec.name)
+    elif Path(spec.name).is_dir():
+        files = _listed_folder(Path(spec.name), report)
+        _check_files(files, spec.text)
+    else:
+        files = [Path(spec.name)]
+    return _read_files([(path, str(path)) for path in files], spec, seed, report)
 
 
 def _counted(documents: Iterable[Document], spec: str, report: SourceReport) -> Iterator[Document]:
@@ -142,26 +145,50 @@ def _counted(documents: Iterable[Document], spec: str, report: SourceReport) -> 
         raise DataError(f"source {spec!r}: no text in it ({report}){named}")
 
 
-def _read_stdlib(seed: int, report: SourceReport) -> Iterator[Document]:
+def _read_files(
+    files: Sequence[tuple[Path, str]], spec: Spec, seed: int, report: SourceReport
+) -> Iterator[Document]:
+    """The documents of files, each with its origin, in the seed's order."""
+    shuffled = list(files)
+    random.Random(seed).shuffle(shuffled)
+    for path, origin in shuffled:
+        if (kind := kind_of(path)) == ".jsonl":
+            yield from read_jsonl(path, spec.column, report)
+        elif kind == ".parquet":
+            yield from read_parquet(path, spec.column, report)
+        else:
+            yield from read_text_file(path, report, origin)
+
+
+def _listed_stdlib(report: SourceReport) -> list[tuple[Path, str]]:
     """The interpreter's own modules; origins are relative, so that they read the same on any machine."""
     root = Path(sysconfig.get_path("stdlib"))
     files = []
     for path in _listed(root, (".py",), report, _STDLIB_SKIPPED_FOLDERS):
+        origin = f"stdlib/{path.relative_to(root).as_posix()}"
         if path.name.startswith("_sysconfigdata") or path.stat().st_size > _STDLIB_FILE_BYTES:
-            report.skip(f"stdlib/{path.relative_to(root).as_posix()}", "a table, not code")
+            report.skip(origin, "a table, not code")
         else:
-            files.append(path)
-    return _read_files(files, seed, report, root)
+            files.append((path, origin))
+    return files
 
 
-def _read_files(
-    files: list[Path], seed: int, report: SourceReport, root: Path | None = None
-) -> Iterator[Document]:
-    files = list(files)
-    random.Random(seed).shuffle(files)
-    for path in files:
-        origin = f"stdlib/{path.relative_to(root).as_posix()}" if root else str(path)
-        yield from _read_file(path, report, origin)
+def _listed_packages(report: SourceReport) -> list[tuple[Path, str]]:
+    """Every module below the folders for packages that the running program imports from."""
+    roots = dict.fromkeys(Path(entry).resolve() for entry in sys.path if Path(entry).name in _PACKAGES)
+    return [
+        (path, f"site-packages/{path.relative_to(root).as_posix()}")
+        for root in roots
+        for path in _listed(root, (".py",), report)
+    ]
+
+
+def _listed_folder(folder: Path, report: SourceReport) -> list[Path]:
+    """The folder's text files; where it has none its .jsonl, or else its .parquet files."""
+    for suffixes in (TEXT_SUFFIXES, (".jsonl",), (".parquet",)):
+        if files := _listed(folder, suffixes, report):
+            return files
+    return []
 
 
 def _listed(
@@ -176,105 +203,10 @@ def _listed(
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         hidden = {name for name in folders if name.startswith(".") or name == "__pycache__"}
         folders[:] = sorted(set(folders) - hidden - without)
-        found += [Path(parent, name) for name in sorted(files) if Path(name).suffix in suffixes]
+        found += [Path(parent, name) for name in sorted(files) if kind_of(Path(name)) in suffixes]
     return found
 
 
-def _read_file(path: Path, report: SourceReport, origin: str | None = None) -> Iterator[Document]:
-    """One text file; where a line is no text, the part before it that is complete has been handed on."""
-    origin = origin or str(path)
-    skips_before = sum(report.skipped.values())
-    found = False
-    try:
-        with path.open("rb") as file:
-            for document in _cut(_text_lines(file, origin, report), origin):
-                found = True
-                yield document
-    except OSError:
-        report.skip(origin, "cannot be read")
-    except _NotText as error:
-        report.skip(origin, str(error))
-    if not found and sum(report.skipped.values()) == skips_before:
-        report.skip(origin, "empty")
-
-
-class _NotText(Exception):
-    """A file that turns out to be no text; the message is the reason."""
-
-
-def _text_lines(file: BinaryIO, origin: str, report: SourceReport) -> Iterator[str]:
-    for number, raw in _raw_lines(file):
-        if raw is None:
-            report.skip(f"{origin}, line {number}", f"line longer than {LINE_BYTES:,} bytes")
-            continue
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise _NotText("not UTF-8") from None
-        if "\0" in line:
-            raise _NotText("holds NUL bytes")
-        yield line.replace("\r\n", "\n")
-
-
-def _raw_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines, from 1; ``None`` stands for one that is too long, which is never held whole."""
-    number = 0
-    while raw := file.readline(LINE_BYTES + 1):
-        number += 1
-        if len(raw) <= LINE_BYTES:
-            yield number, raw
-            continue
-        while raw and not raw.endswith(b"\n"):
-            raw = file.readline(LINE_BYTES)
-        yield number, None
-
-
-def _cut(lines: Iterable[str], origin: str) -> Iterator[Document]:
-    """Join lines to documents of at most :data:`DOCUMENT_CHARS` (one longer line is a document itself)."""
-    part: list[str] = []
-    size = parts = 0
-    for line in lines:
-        if part and size + len(line) > DOCUMENT_CHARS:
-            parts += 1
-            if text := _nonempty(part):
-                yield Document(text, f"{origin}, part {parts}")
-            part, size = [], 0
-        part.append(line)
-        size += len(line)
-    if text := _nonempty(part):
-        yield Document(text, f"{origin}, part {parts + 1}" if parts else origin)
-
-
-def _nonempty(lines: list[str]) -> str:
-    text = "".join(lines)
-    return "" if text.isspace() else text
-
-
-def _read_jsonl(path: Path, report: SourceReport) -> Iterator[Document]:
-    try:
-        with path.open("rb") as file:
-            for number, raw in _raw_lines(file):
-                origin = f"{path}, row {number}"
-                if raw is None:
-                    report.skip(origin, f"row longer than {LINE_BYTES:,} bytes")
-                elif raw.strip():  # an empty line is no row
-                    yield from _read_row(raw, origin, report)
-    except OSError:
-        report.skip(str(path), "cannot be read")
-
-
-def _read_row(raw: bytes, origin: str, report: SourceReport) -> Iterator[Document]:
-    try:
-        row = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return report.skip(origin, "not UTF-8")
-    except (ValueError, RecursionError):
-        return report.skip(origin, "not JSON")
-    text = row.get("text") if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        return report.skip(origin, 'no field "text" with a text in it')
-    if not text or text.isspace():
-        return report.skip(origin, "empty")
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        return report.skip(origin, "holds NUL characters or lone surrogates")
-    yield from _cut(text.replace("\r\n", "\n").splitlines(keepends=True), origin)
+def _matched(pattern: str) -> list[Path]:
+    """The files that match, by name; hidden ones only where the pattern says so."""
+    return [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(name)]

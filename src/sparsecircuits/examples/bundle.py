@@ -23,7 +23,8 @@ from sparsecircuits.circuit import Circuit, load_circuit, model_hash
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
 from sparsecircuits.errors import CheckpointError, ConfigError
 from sparsecircuits.examples import EXAMPLE, EXAMPLES, example_folder
-from sparsecircuits.model.checkpoint import WEIGHTS_FILE, write_atomic
+from sparsecircuits.files import write_atomic
+from sparsecircuits.model.checkpoint import WEIGHTS_FILE
 from sparsecircuits.presets import get_preset
 from sparsecircuits.train import Run, load_run
 from sparsecircuits.train.run import RUN_FILE

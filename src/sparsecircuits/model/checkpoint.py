@@ -5,14 +5,17 @@ so a weight-sparse model is a small file. Files of format version 1, all dense, 
 
 ``load_model`` dispatches on a small registry of readers, each of which says whether a source is
 its own; higher floors add theirs (run folders, foreign releases), so that this file knows no one
-above it. Nothing is loaded by halves: wrong names, shapes, sizes or values raise
+above it. Where a source is no folder here, a registry of locators is asked in the same way, of which
+one knows the Hugging Face Hub; a source that is here never leaves the machine.
+
+Nothing is loaded by halves: wrong names, shapes, sizes or values raise
 :class:`~sparsecircuits.errors.CheckpointError` naming the file.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +25,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sparsecircuits.errors import CheckpointError, ConfigError
+from sparsecircuits.errors import CheckpointError, ConfigError, SaveError
+from sparsecircuits.files import cause_of, drop_cached, make_folder, placed, saving, write_atomic
+from sparsecircuits.memory import require_room
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.gpt import SparseGPT
 from sparsecircuits.model.sparse_file import pack, read_packed
@@ -33,6 +38,14 @@ FORMAT = "sparsecircuits.model"
 FORMAT_VERSION = 2
 
 
+#: Modules of higher floors that are imported where a source is none of what is known so far: they add to
+#: LOCATORS and READERS.
+HIGHER = ("sparsecircuits.train.run", "sparsecircuits.interop.hub")
+#: From a source that is not here, a revision or None, and a token or None, to a folder; None: not its own.
+Locator = Callable[[str, str | None, str | bool | None], Path | None]
+LOCATORS: list[Locator] = []
+
+
 class Reader(NamedTuple):
     """How to read one kind of source."""
 
@@ -41,26 +54,60 @@ class Reader(NamedTuple):
 
 
 def save_model(model: SparseGPT, folder: str | Path) -> None:
-    """Write the model's config and weights into ``folder``, each file whole or not at all."""
+    """Write the model's config and weights into ``folder``, each file whole or not at all.
+
+    Raises:
+        SaveError: one could not be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
     write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
     save_weights(model, folder / WEIGHTS_FILE)
 
 
-def load_model(source: str | Path) -> SparseGPT:
-    """Read a model from a saved folder or anything else that a registered reader knows.
+def locate(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """The folder that a source means: itself, or where a locator brings what is not here.
+
+    Raises:
+        CheckpointError: a revision of a folder is asked for; or what the locator raises.
+    """
+    if isinstance(source, str) and not Path(source).exists():
+        _import_higher()
+        for locator in LOCATORS:
+            if (folder := locator(source, revision, token)) is not None:
+                return folder
+    if revision is not None:
+        raise CheckpointError(f"{source}: a folder has no revision {revision!r}; a name on the Hub has")
+    return Path(source)
+
+
+def load_model(
+    source: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> SparseGPT:
+    """Read a model from a saved folder or anything else that a registered reader or locator knows.
+
+    Args:
+        source: where it is; see :func:`locate`.
+        revision: of a model on the Hub.
+        token: for the Hub.
 
     Raises:
         CheckpointError: nothing there, or a file that is damaged or does not fit its config.
     """
-    path = Path(source)
+    path = locate(source, revision=revision, token=token)
+    if not any(reader.recognises(path) for reader in READERS):
+        _import_higher()
     for reader in READERS:
         if reader.recognises(path):
             return reader.load(path)
     what = "is not a folder" if not path.is_dir() else f"holds no {CONFIG_FILE}"
     raise CheckpointError(f"{path}: no model here: it {what}")
+
+
+def _import_higher() -> None:
+    for module in HIGHER:
+        importlib.import_module(module)
 
 
 def save_weights(model: SparseGPT, path: Path) -> None:
@@ -81,11 +128,18 @@ def load_weights(model: SparseGPT, path: Path) -> None:
 def save_tensors(
     tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file, every tensor as it is; whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    _sync(partial)
-    os.replace(partial, path)
+    """Write a safetensors file, every tensor as it is, and read it back; whole or not at all.
+
+    Raises:
+        SaveError: it could not be written, or what was read back is something else.
+    """
+    with placed(path) as temporary, saving(path):
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # it has the system's error in words
+            raise cause_of(error) from error
+        drop_cached(temporary)
+        _require_same(tensors, temporary, path)
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -96,17 +150,22 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    _sync(partial)
-    os.replace(partial, path)
+def _require_same(tensors: dict[str, torch.Tensor], temporary: Path, path: Path) -> None:
+    """Raise :class:`SaveError` unless the file holds these very tensors, bit for bit."""
+    try:
+        stored = load_tensors(temporary)
+    except CheckpointError as error:
+        raise SaveError(f"{path}: not saved: what was written cannot be read back: {error}") from error
+    for name, tensor in tensors.items():
+        if name not in stored or not _same_bits(tensor, stored[name]):
+            raise SaveError(f"{path}: not saved: {name} is not what was written when read back")
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    flat = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*flat)
 
 
 def _load_saved(folder: Path) -> SparseGPT:
@@ -122,6 +181,7 @@ def _load_saved(folder: Path) -> SparseGPT:
         raise CheckpointError(f"{path}: format version {version}, this release reads 1 and {FORMAT_VERSION}")
     try:
         config = GPTConfig.from_dict(data, where=str(path))
+        require_room(4 * config.weight_count, f"{path}: a model of {config.weight_count:,} weights")
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     tensors = _read_weights(_without_memory(config), folder / WEIGHTS_FILE)

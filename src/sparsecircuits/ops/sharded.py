@@ -1,8 +1,8 @@
 """The weight projection where each process holds some rows of a matrix, and none the whole (§2.1, §A.2).
 
 In go the rows that this process holds of several matrices; afterwards they are what
-:func:`~sparsecircuits.ops.projection.keep_largest_` leaves of them in the whole matrix, bit for bit. No weights
-are gathered. Steps:
+:func:`~sparsecircuits.ops.projection.keep_largest_` leaves of them in the whole matrix, bit for bit. No
+weights are gathered. Steps:
 
 1. Magnitudes as whole numbers: a float32 without its sign orders like its bits. A NaN is the largest.
 2. The floor. Of a neuron that is a row, locally. Of one that is a column, each process offers its ``floor``

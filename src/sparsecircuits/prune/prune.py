@@ -28,10 +28,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sparsecircuits.data.tokenizer import TextTokenizer
 from sparsecircuits.errors import PruneError, TaskError
+from sparsecircuits.memory import memory_advice
 from sparsecircuits.model import Node, SparseGPT
 from sparsecircuits.prune.config import PruneConfig
 from sparsecircuits.prune.judge import Judge, Watch
@@ -106,6 +108,11 @@ def prune(
     raise result
 
 
+@memory_advice(
+    "pruning",
+    "fewer prompts (PruneConfig.train_pairs, --train-pairs, and the other pairs) or fewer mask sets side by "
+    "side (at_once, --batch)",
+)
 def prune_many(
     model: SparseGPT,
     jobs: Sequence[PruneJob],
@@ -190,10 +197,11 @@ class _Parts:
 
     def means(self, config: PruneConfig) -> Mapping[str, Tensor]:
         if self.given is not None:
-            return self.given
+            return _finite(self.given)
         key = (config.mean_tokens, config.seed)
         if key not in self._means:
-            self._means[key] = pretraining_means(self.model, self.tokens, count=key[0], seed=key[1])
+            means = pretraining_means(self.model, self.tokens, count=key[0], seed=key[1])
+            self._means[key] = _finite(means)
         return self._means[key]
 
     def pool(self, config: PruneConfig) -> Tensor:
@@ -208,6 +216,18 @@ class _Parts:
         if key not in self._splits:
             self._splits[key] = Splits.draw(task, self.tokenizer, config, self.model.config.n_ctx)
         return self._splits[key]
+
+
+def _finite(means: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The means themselves.
+
+    Raises:
+        PruneError: one is NaN or infinite, at which a loss, and with it a search, means nothing.
+    """
+    for name, mean in means.items():
+        if (bad := (~torch.isfinite(mean)).nonzero()).numel():
+            raise PruneError(f"the mean of {name}.{int(bad[0])}, to freeze it to, is {float(mean[bad[0]])}")
+    return means
 
 
 def _search(parts: _Parts, job: PruneJob, watch: Watch) -> Search:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 
 
 class Clock:

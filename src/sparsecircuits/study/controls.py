@@ -17,7 +17,7 @@ from typing import Any
 from sparsecircuits.circuit import save_circuit
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.study.pruning import RunPruner
 from sparsecircuits.tasks import Task
 from sparsecircuits.tasks.own import version_of

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from sparsecircuits.data import Corpus, build_corpus
 from sparsecircuits.errors import CheckpointError, PruneError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.study.clock import Clock
 from sparsecircuits.study.jobs import Job, Report, run_jobs
@@ -210,7 +210,7 @@ def train_jobs(configs: Mapping[str, RunConfig], corpus: Corpus, folder: Path) -
 
 
 def _train(config: RunConfig, corpus: Path, folder: Path, report: Report) -> None:
-    per_step = config.train.rows * config.model.n_ctx
+    per_step = config.train.rows * config.context
     train(
         config, Corpus.open(corpus), folder, lambda step: report(step.step, step.loss, step.step * per_step)
     )

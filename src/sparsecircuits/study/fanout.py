@@ -28,7 +28,7 @@ from typing import Any, Literal, get_args
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import CheckpointError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.study.claims import Claim, Claims
 

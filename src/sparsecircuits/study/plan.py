@@ -15,7 +15,7 @@ from typing import Any
 from sparsecircuits.config import Config
 from sparsecircuits.data import DataConfig
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.prune import PruneConfig
 from sparsecircuits.train import RunConfig
 

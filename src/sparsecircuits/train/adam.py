@@ -1,7 +1,7 @@
 """Adam whose result for an entry does not depend on where in a tensor the entry lies.
 
-torch's fused Adam goes through a tensor by vectors, and through the last entries, where no vector fits, one by
-one; the two round differently on a CPU. So a matrix that is cut into rows for several processes would end
+torch's fused Adam goes through a tensor by vectors, and through the last entries, where no vector fits, one
+by one; the two round differently on a CPU. So a matrix that is cut into rows for several processes would end
 with other bits. Here those last entries are done over in a tensor of whole vectors of their own.
 """
 

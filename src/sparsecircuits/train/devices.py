@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from sparsecircuits.errors import ConfigError, PeerFailed
 from sparsecircuits.train.machine import Machine
@@ -110,16 +109,9 @@ class Team:
         found = [int(one) for (one,) in self.all_of([number])]
         if len(set(found)) > 1:
             raise ConfigError(
-                f"{what} is {', '.join(map(str, found))} to processes 0 to {self.world - 1}; all must see the "
-                f"same folder"
+                f"{what} is {', '.join(map(str, found))} to processes 0 to {self.world - 1}; "
+                f"all must see the same folder"
             )
-
-    def share(self, rows: Tensor) -> Tensor:
-        """This process's part of ``rows`` [rows, ...], an equal one, in the order of ranks."""
-        if len(rows) % self.world:
-            raise ConfigError(f"{len(rows)} rows cannot be shared by {self.world} processes equally")
-        size = len(rows) // self.world
-        return rows[self.rank * size : (self.rank + 1) * size]
 
     @contextmanager
     def together(self) -> Generator[None]:
@@ -134,7 +126,7 @@ class Team:
             raise
         except BaseException as error:
             first = self._report(error)
-            if first is not None:
+            if first is not None and not isinstance(error, KeyboardInterrupt):
                 raise first from error
             raise
 
@@ -149,6 +141,11 @@ class Team:
             return None
         rank, _, message = first.partition(" ")
         return None if first == own else PeerFailed(int(rank), message)
+
+
+def alone(device: str = "cpu") -> Team:
+    """A team of one."""
+    return Team(0, 1, torch.device(device), "none")
 
 
 @contextmanager

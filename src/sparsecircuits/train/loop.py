@@ -7,29 +7,37 @@ step, so a run that was stopped and resumed ends with the same bytes as one that
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from sparsecircuits.data.batches import batch
+from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
+from sparsecircuits.train.checkpoint import Part
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.guard import TrainingDiverged
+from sparsecircuits.train.hard_concrete import optimizer_for
+from sparsecircuits.train.keeper import Keeper
+from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
-from sparsecircuits.train.run import Run, RunConfig
+from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import train_step
-from sparsecircuits.train.worker import Whole, Worker, micro_batches
+from sparsecircuits.train.trackers import Trackers, require_trackers
+from sparsecircuits.train.vitals import Vitals, nonzeros, validate
+from sparsecircuits.train.worker import Worker, require_fit
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,23 @@ def train(
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
 
     Raises:
-        ConfigError: a density below its floor; a folder that holds a run of another config.
+        ConfigError: a density below its floor; a model that cannot fit into memory; a folder that holds a run
+            of another config.
         DataError: a corpus smaller than one context.
-        TrainingDiverged: the loss or its gradients became NaN or infinite; the last checkpoint stays.
+        RunLocked: somebody else trains in the folder.
+        CheckpointError: there are checkpoints, and none is whole.
+        TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
+        OutOfMemory: memory ran out; the last checkpoint stays.
+        SaveError: the last checkpoint or the finished model could not be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
         PeerFailed: another process of the training failed.
     """
     machine = machine or Machine()
     with join(machine) if team is None else nullcontext(team) as team:
-        return _train(config, corpus, Path(folder), watch, machine, team)
+        return _begin(config, corpus, Path(folder), watch, machine, team)
 
 
-def _train(
+def _begin(
     config: RunConfig,
     corpus: Corpus,
     folder: Path,
@@ -95,77 +109,143 @@ def _train(
     machine: Machine,
     team: Team,
 ) -> TrainResult:
-    """What each process does."""
-    micro_batches(config.train.rows, team.world, machine.micro_rows)
-    corpus.require_context(config.model.n_ctx)
+    """What each process does: see that it can be, and train."""
+    require_trackers(machine.track)
+    require_fit(config.train, machine, team)
+    corpus.require_context(config.context)
+    require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    run = team.main_first(lambda: Run.create(folder, config, corpus))
-    if (done := team.on_main(run.result)) is not None:
-        return TrainResult(**done)
-    optimizer = SparseOptimizer(model, config.train)
-    state = latest_checkpoint(run.checkpoints, model, optimizer)
-    if state.step == 0 and model.bigram_table is not None and config.train.bigram_init == "counts":
-        model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
-    team.require_equal("the latest checkpoint", state.step)
-    worker = Worker(model, config.train, machine, team)
-    optimizer = worker.optimizer(optimizer)
-    team.on_main(lambda: run.truncate_metrics(state.step))
+    if (done := team.on_main(lambda: _finished(folder, config, corpus))) is not None:
+        return done
+    with ExitStack() as held, stop_signals() as stop:
+        team.on_main(lambda: held.enter_context(run_lock(folder)))
+        run = team.main_first(lambda: Run.create(folder, config, corpus))
+        optimizer = optimizer_for(model, config.train)
+        parts: dict[str, Part] = {"optimizer": optimizer}
+        keeper = Keeper(run, model, parts, machine.keep, team)
+        with keeper.watching():
+            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop, team)
 
+
+def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
+    """The end of the run that is there, if it has come to it."""
+    done = Run.create(folder, config, corpus).result() if (folder / RUN_FILE).is_file() else None
+    return None if done is None else TrainResult(**done)
+
+
+def _train(
+    run: Run,
+    model: SparseGPT,
+    optimizer: SparseOptimizer,
+    corpus: Corpus,
+    keeper: Keeper,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+    stop: Stop,
+    team: Team,
+) -> TrainResult:
+    config, recipe = run.config, run.config.train
+    state = keeper.resume()
+    if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
+        model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+    worker = Worker(model, recipe, machine, team)
+    optimizer = worker.optimizer(optimizer)
+    keeper.whole = lambda: worker.whole(optimizer)
+
+    pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
-    val_loss = None
-    for step in range(state.step, config.train.steps):
-        tokens = _batch(corpus, step, config)
-        loss, rms = train_step(model, optimizer, tokens, step, config.train, machine, worker)
-        done_steps = step + 1
-        last = done_steps == config.train.steps
-        if last or done_steps % config.train.eval_every == 0:
-            limit = config.train.eval_tokens if last else config.train.eval_tokens // 8
-            val_loss = evaluate(model, corpus.val, limit=limit)
-        seconds = time.monotonic() - started
-        if team.main and (last or val_loss is not None or done_steps % config.train.log_every == 0):
-            run.log(_metrics(done_steps, loss, rms, val_loss, seconds, config))
-        if watch is not None and team.main:
-            speed = done_steps * _tokens_per_step(config) / max(seconds, 1e-9)
-            density = densities_at(step, config.train).matrices
-            watch(Progress(done_steps, config.train.steps, loss, speed, density, val_loss))
-        if not last:
-            val_loss = None
-            if done_steps % config.train.checkpoint_every == 0:
-                _save(run, worker.whole(optimizer), done_steps, seconds, machine, team)
+    val_loss = vitals = None
+    with (
+        Trackers(machine.track if team.main else (), run, state.step) as trackers,
+        _reader(corpus, config, state.step, team) as reader,
+        optimizer.reviving(),
+    ):
+        if team.main:
+            run.truncate_metrics(state.step)
+        for step in range(state.step, recipe.steps):
+            with pace.step(reader):
+                seen = train_step(model, optimizer, next(reader), step, recipe, machine, worker)
+            machine = machine.replace(micro_rows=seen.micro_rows)
+            done, last = step + 1, step + 1 == recipe.steps
+            val_loss = vitals = interim = None
+            if last or done % recipe.eval_every == 0:
+                val_loss, vitals, interim = _validated(model, corpus, done, config)
+            seconds = time.monotonic() - started
+            if val_loss is not None or done % recipe.log_every == 0:
+                row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
+                row |= {"l0": nonzeros(model)} | pace.take()
+                if optimizer.reviver is not None:
+                    row["revived"] = optimizer.reviver.revived
+                if vitals is not None:
+                    row |= vitals.row()
+                keeper.log(row)
+                trackers.log(row)
+            if watch is not None and team.main:
+                speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
+                density = densities_at(step, recipe).matrices
+                watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
+            stopping = team.any(bool(stop))
+            if stopping or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
+                keeper.save(done, seconds, interim, required=last or stopping)
+            if stopping and not last:
+                stop.leave()
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=config.train.eval_tokens)
-    tokens = config.train.steps * _tokens_per_step(config)
-    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, config.train.steps)
-    whole = worker.whole(optimizer).model
-    return team.on_main(lambda: _finish(run, whole, result))
-
-
-def _finish(run: Run, model: SparseGPT, result: TrainResult) -> TrainResult:
-    run.finish(model, result.__dict__)
+        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens, context=config.context)
+    tokens = recipe.steps * _tokens_per_step(config)
+    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
+    result = team.on_main(lambda: result)  # with its seconds
+    keeper.finish(result.__dict__)
+    if team.any(bool(stop)):
+        stop.leave()
     return result
 
 
-def _save(run: Run, whole: Whole, done: int, seconds: float, machine: Machine, team: Team) -> None:
-    """On the first process; the others wait, so that none goes on where it failed."""
-    team.on_main(lambda: save_checkpoint(run.checkpoints, *whole, done, seconds, keep=machine.keep) and None)
+class Validated(NamedTuple):
+    """Losses in nats per token on the validation split, and what else was seen there."""
+
+    loss: float
+    """On eval_tokens / 8 tokens; after the last step, on eval_tokens."""
+    vitals: Vitals
+    interim: float
+    """On eval_tokens / 8 tokens, whichever step it is, so that checkpoints can be compared."""
 
 
-def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -> Validated:
+    recipe, context = config.train, config.context
+    few, last = recipe.eval_tokens // 8, done == recipe.steps
+    limit = recipe.eval_tokens if last else few
+    loss, vitals = validate(model, corpus.val, limit=limit, sample=few, context=context)
+    interim = evaluate(model, corpus.val, limit=few, context=context) if last else loss
+    if not math.isfinite(loss + interim):
+        raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
+    return Validated(loss, vitals, interim)
+
+
+def _reader(corpus: Corpus, config: RunConfig, step: int, team: Team) -> BatchReader:
     recipe = config.train
-    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
+    return BatchReader(
+        corpus.train,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        n_ctx=config.context,
+        first_step=step,
+        last_step=recipe.steps,
+        rank=team.rank,
+        world=team.world,
+    )
 
 
 def _tokens_per_step(config: RunConfig) -> int:
-    return config.train.rows * config.model.n_ctx
+    return config.train.rows * config.context
 
 
 def _metrics(
     done: int, loss: float, rms: float, val_loss: float | None, seconds: float, config: RunConfig
-) -> str:
+) -> dict[str, Any]:
     densities = densities_at(done - 1, config.train)
-    row = {
+    row: dict[str, Any] = {
         "step": done,
         "tokens": done * _tokens_per_step(config),
         "loss": loss,
@@ -177,4 +257,4 @@ def _metrics(
     }
     if val_loss is not None:
         row["val_loss"] = val_loss
-    return json.dumps(row)
+    return row

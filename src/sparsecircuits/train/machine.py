@@ -13,6 +13,8 @@ from typing import Literal
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Config):
@@ -23,6 +25,11 @@ class Machine(Config):
     of its share. Fewer take less memory."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
+    out_of_memory: Literal["stop", "halve"] = "stop"
+    """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
+
+    track: tuple[TrackerName, ...] = ()
+    """Where metrics go beside metrics.jsonl."""
 
     device: str = "auto"
     """Where: cpu, cuda, cuda:N, or auto: a CUDA device if there is one. With torchrun each process has its

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from sparsecircuits.model.layers import Linear
 from sparsecircuits.train import rows
 from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
-from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.revive import Reviver
+from sparsecircuits.train.schedules import Densities, densities_at, lr_at
 
 #: Above this density no sparse kernel is faster, so that nobody looks for patterns.
 PATTERNS_BELOW = 0.5
@@ -30,16 +33,14 @@ class SparseOptimizer:
     """Adam on dense gradients and moments, then the projection: a zeroed weight can come back.
 
     Of a sharded model it works on the rows that are here, and keeps the same weights as of a whole one.
+
+    Attributes:
+        patterns: whether to look for the places of nonzero weights, for the sparse kernels.
     """
 
-    def __init__(self, model: SparseGPT, config: TrainConfig, *, patterns: bool = True) -> None:
-        """Begin without moments.
+    patterns = True
 
-        Args:
-            model: on the device where it is to stay, and sharded already if it is to be.
-            config: the recipe.
-            patterns: whether to look for the places of nonzero weights, for the sparse kernels.
-        """
+    def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
         self.config = config
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
@@ -51,35 +52,61 @@ class SparseOptimizer:
             if parameter.ndim == 2 and name != "bigram_table"
         ]
         self.linears = [module for module in model.modules() if isinstance(module, Linear)]
+        self.reviver = None if config.revive == "none" else Reviver(model, config)
         self.adam = Adam(self.locals, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
         self.sharded = rows.is_sharded(self.parameters[0])
-        # The sparse kernels are of the CPU, and of float32.
-        cpu = self.locals[0].device.type == "cpu"
-        self._patterns = patterns and cpu and config.precision == "float32"
         self._sparse = False
         if self.sharded:  # whole weights are there during a forward pass alone
             for module in self.linears:
                 module.register_forward_pre_hook(self._look)
 
     def step(self, step: int) -> float:
-        """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised."""
+        """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised.
+
+        Raises:
+            TrainingDiverged: a gradient, and then nothing is changed, or a weight or moment is not finite.
+        """
         lr = lr_at(step, self.config)
         for parameter, local in zip(self.parameters, self.locals, strict=True):
             local.grad = rows.local_gradient(parameter)
         rms = gradient_rms(self.parameters)
+        weights = list(zip(self.names, self.locals, strict=True))
+        require_finite_gradients(rms, step + 1, self.config.lr, weights)
+        if self.reviver is not None:
+            self.reviver.look(step, self.adam.state)
         self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
-        for tensor in (*self.parameters, *self.locals):
-            tensor.grad = None
+        self.forget_gradients()
         densities = densities_at(step, self.config)
-        project(self.matrices, densities)
+        self.constrain(densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         self._find_patterns(step)
+        seconds = [state["exp_avg_sq"] for state in self.adam.state.values()]
+        if alarm([*self.locals, *seconds]):
+            require_finite({**self._moments(), **dict(weights)}, step + 1, self.config.lr)
         return rms
 
+    def forget_gradients(self) -> None:
+        """As before the first backward pass."""
+        for tensor in (*self.parameters, *self.locals):
+            tensor.grad = None
+
+    def begin(self, step: int) -> None:
+        """Called before the forward of each step; nothing to do for top-k."""
+
+    def constrain(self, densities: Densities) -> None:
+        """What follows Adam's step: the projection."""
+        project(self.matrices, densities)
+
+    def reviving(self) -> AbstractContextManager[None]:
+        """To be around the training steps: what reviving dead neurons needs of a forward pass."""
+        return nullcontext() if self.reviver is None else self.reviver.attached()
+
     def _find_patterns(self, step: int) -> None:
-        """After step ``step``, where its density is low enough for sparse kernels."""
-        self._sparse = self._patterns and densities_at(step, self.config).matrices <= PATTERNS_BELOW
+        """After step ``step``, where its density is low enough for sparse kernels of the CPU, in float32."""
+        cpu = self.locals[0].device.type == "cpu"
+        low = densities_at(step, self.config).matrices <= PATTERNS_BELOW
+        self._sparse = low and cpu and self.patterns and self.config.precision == "float32"
         if self._sparse and not self.sharded:
             for module in self.linears:
                 module.find_pattern()
@@ -90,33 +117,42 @@ class SparseOptimizer:
             assert isinstance(module, Linear)
             module.find_pattern()
 
+    def _moments(self) -> dict[str, Tensor]:
+        """Adam's state of what is here, as named tensors."""
+        return {
+            f"{name}/{key}": value
+            for name, local in zip(self.names, self.locals, strict=True)
+            for key, value in self.adam.state[local].items()
+        }
+
     def state(self) -> dict[str, Tensor]:
         """Adam's moments and step counts as named tensors; of a sharded model, on the first process alone."""
-        tensors = {}
-        for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True):
-            for key, value in self.adam.state[local].items():
-                whole = rows.collect(value, parameter) if self.sharded and key != "step" else value
-                if whole is not None:
-                    tensors[f"{name}/{key}"] = whole.cpu()
-        return tensors
+        tensors = {name: value.cpu() for name, value in self._moments().items()}
+        if self.sharded:
+            owners = dict(zip(self.names, self.parameters, strict=True))
+            for name, value in self._moments().items():
+                if value.ndim > 0:  # all but the count of steps
+                    whole = rows.collect(value, owners[name.rpartition("/")[0]])
+                    tensors[name] = value if whole is None else whole.cpu()
+        return tensors if self.reviver is None else {**tensors, **self.reviver.state()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`state`, with all tensors on every process; after the weights."""
-        steps = set()
+        """The inverse of :meth:`state`, with whole tensors on every process; after the weights."""
         for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True):
-            step, *moments = (tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
-            cut = (rows.cut(moment, parameter).to(local.device).contiguous() for moment in moments)
-            state = dict(zip(("exp_avg", "exp_avg_sq"), cut, strict=True))
-            self.adam.state[local] = {"step": step.to(local.device), **state}
-            steps.add(int(step))
-        self._find_patterns(max(steps) - 1)
+            state = {"step": tensors[f"{name}/step"].to(local.device)}
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = rows.cut(tensors[f"{name}/{key}"], parameter).to(local.device).contiguous()
+            self.adam.state[local] = state
+        if self.reviver is not None:
+            self.reviver.load_state(tensors)
+        self._find_patterns(int(tensors[f"{self.names[0]}/step"]) - 1)
 
 
 def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
     """Root mean square of all gradients together, the same bits whole or sharded.
 
-    The squares of each row are added up in float64, whichever process has the row; then the rows' sums, in the
-    order of the parameters, by numpy, which takes no threads.
+    The squares of each row are added up in float64, whichever process has the row; then the rows' sums, in
+    the order of the parameters, by numpy, which takes no threads.
     """
     found = [parameter for parameter in parameters if parameter.grad is not None]
     squares = torch.cat([_row_squares(rows.local(parameter.grad)) for parameter in found])

@@ -5,34 +5,58 @@
     runs/NAME/
       run.json           the resolved config and where the corpus lies
       tokenizer.json     so that the run understands text without its corpus
-      metrics.jsonl      one JSON object a line
-      checkpoints/       step_000200/ …, the latest two
+      metrics.jsonl      one JSON object a line, the figures of a step or an event; the keys TIMING are the
+                         only figures that differ between two trainings of the same
+      checkpoints/       step_000200/ …, the latest two and the one of the lowest validation loss
       model/             config.json, model.safetensors: the finished model
       result.json        validation loss, density, tokens, seconds
       circuits/          what pruning found
+      trackers.json      what wandb, trackio and TensorBoard call the run, if metrics go there too
+      lock               while somebody trains in it: who
 
 Every command takes such a folder; nothing else is state.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsecircuits.config import Config
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.data.tokenizer import Tokenizer
 from sparsecircuits.errors import CheckpointError, ConfigError, DataError
+from sparsecircuits.files import append_line, make_folder, write_atomic
 from sparsecircuits.model import GPTConfig, SparseGPT
-from sparsecircuits.model.checkpoint import READERS, Reader, load_model, write_atomic
+from sparsecircuits.model.checkpoint import (
+    CONFIG_FILE,
+    READERS,
+    WEIGHTS_FILE,
+    Reader,
+    load_model,
+    load_weights,
+    locate,
+)
+from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.metrics import read_line
+
+if TYPE_CHECKING:
+    from sparsecircuits.interop import Pushed
 
 RUN_FILE = "run.json"
 RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
+METRICS_FILE = "metrics.jsonl"
+#: What training writes into the folder, and into the finished model's.
+FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json", "trackers.json")
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+#: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
+TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
 #: What in run.json tells one corpus from another, wherever they lie.
 _CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
@@ -46,6 +70,17 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     """The recipe."""
 
+    def validate(self) -> None:
+        if self.context > self.model.n_ctx:
+            raise ConfigError(
+                f"RunConfig: train.context is {self.context}; the model's n_ctx is {self.model.n_ctx}"
+            )
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence in training and validation."""
+        return self.model.n_ctx if self.train.context is None else self.train.context
+
 
 @dataclass(frozen=True)
 class Run:
@@ -54,10 +89,12 @@ class Run:
     folder: Path
     config: RunConfig
     corpus_folder: Path
+    origin: str | None = None
+    """Its name on the Hub, if it came from there; the folder is the cache's then, and not to be written."""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.origin or self.folder.name
 
     @property
     def checkpoints(self) -> Path:
@@ -94,7 +131,7 @@ class Run:
                     f"choose another name, or remove the folder"
                 )
             return found
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         corpus.tokenizer.save(folder / "tokenizer.json")
         write_atomic(path, (json.dumps(header, indent=2) + "\n").encode())
         return cls.open(folder)
@@ -121,8 +158,20 @@ class Run:
             raise CheckpointError(f"{path}: damaged: {error}") from error
         return cls(folder, config, corpus)
 
-    def model(self) -> SparseGPT:
-        """The finished model, in evaluation mode."""
+    def model(self, checkpoint: int | str | None = None) -> SparseGPT:
+        """The finished model, in evaluation mode; or one on the way to it.
+
+        Args:
+            checkpoint: a step that has a checkpoint, "latest", or "best": the one of the lowest validation
+                loss, where all checkpoints are measured on the same tokens.
+
+        Raises:
+            CheckpointError: training has not finished, or there is no such checkpoint, or it is damaged.
+        """
+        if checkpoint is not None:
+            model = SparseGPT(self.config.model)
+            load_weights(model, find_checkpoint(self.checkpoints, checkpoint).path / MODEL_FILE)
+            return model.eval()
         if not (self.folder / "model").is_dir():
             raise CheckpointError(f"{self.folder}: training has not finished; run the same command again")
         return load_model(self.folder / "model")
@@ -153,29 +202,84 @@ class Run:
         model.save_pretrained(self.folder / "model")
         write_atomic(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+        token: str | bool | None = None,
+        license: str | None = None,
+        checkpoints: bool = False,
+    ) -> Pushed:
+        """Push it to the Hugging Face Hub as ``org/name``: :func:`sparsecircuits.interop.push_run`."""
+        from sparsecircuits.interop import push_run
+
+        return push_run(
+            self,
+            name,
+            private=private,
+            revision=revision,
+            message=message,
+            token=token,
+            license=license,
+            checkpoints=checkpoints,
+        )
+
     def log(self, line: str) -> None:
-        """Append one JSON line of metrics."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(line + "\n")
+        """Append one JSON line of metrics.
+
+        Raises:
+            SaveError: it could not be written; the file is as it was.
+        """
+        append_line(self.folder / METRICS_FILE, line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics so far."""
-        path = self.folder / "metrics.jsonl"
+        """The figures of all steps that have a line, so far."""
+        return [row for row in map(read_line, self._lines()) if "event" not in row]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to the run so far: saves that failed, what diverged."""
+        return [row for row in map(read_line, self._lines()) if "event" in row]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the figures of steps after ``step``: a resumed run writes them again. Events stay."""
+        rows = [(line, read_line(line)) for line in self._lines()]
+        kept = [line for line, row in rows if "event" in row or row["step"] <= step]
+        write_atomic(self.folder / METRICS_FILE, "".join(line + "\n" for line in kept).encode())
+
+    def _lines(self) -> list[str]:
+        path = self.folder / METRICS_FILE
         if not path.exists():
             return []
         # A kill in the middle of a write leaves a last line without its end; it does not count.
         lines = path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def truncate_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: a resumed run writes it again."""
-        kept = [json.dumps(row) for row in self.metrics() if row["step"] <= step]
-        write_atomic(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+        return [line.rstrip("\n") for line in lines if line.endswith("\n")]
 
 
-def load_run(folder: str | Path) -> Run:
-    """Open a run folder: ``run = load_run("runs/demo/sparse"); model = run.model()``."""
-    return Run.open(folder)
+def load_run(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Run:
+    """Open a run: ``run = load_run("runs/demo/sparse"); model = run.model()``.
+
+    Args:
+        source: its folder, or ``org/name`` on the Hub, or ``org/name@revision``. What is here, and what is
+            written as a path, never touches the network.
+        revision: on the Hub, a branch, a tag or a commit.
+        token: for the Hub; None: the one that ``huggingface_hub`` finds.
+
+    Raises:
+        CheckpointError: no run there, or damaged; a :class:`~sparsecircuits.errors.HubError` if it is the Hub
+            that has no such run, or does not let it out.
+    """
+    folder = locate(source, revision=revision, token=token)
+    if folder == Path(source):
+        return Run.open(folder)
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError(
+            f"{source}: a model alone, not a run: it holds no {RUN_FILE}; SparseGPT.from_pretrained reads it"
+        )
+    run = Run.open(folder)
+    return dataclasses.replace(run, origin=str(source) if revision is None else f"{source}@{revision}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 
-from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.guard import require_finite_loss
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import fitting
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.worker import Worker
-
-
-class TrainingDiverged(SparseCircuitsError, RuntimeError):
-    """The loss or its gradients are no longer finite."""
 
 
 class Step(NamedTuple):
@@ -26,6 +22,8 @@ class Step(NamedTuple):
     """Nats a token over the whole batch, before the step."""
     grad_rms: float
     """Root mean square of all gradients, before they were normalised."""
+    micro_rows: int
+    """Rows that were computed at once."""
 
 
 def train_step(
@@ -42,7 +40,7 @@ def train_step(
     Args:
         model: the model.
         optimizer: its optimizer.
-        tokens: the whole batch.
+        tokens: the batch, or this process's share of it.
         step: which step, from 0.
         config: the recipe.
         machine: how it is computed.
@@ -50,18 +48,17 @@ def train_step(
 
     Raises:
         ConfigError: ``micro_rows`` does not divide the rows.
-        TrainingDiverged: the loss or its gradients are not finite.
+        TrainingDiverged: the loss, a gradient, a weight or a moment is not finite.
     """
     worker = worker or Worker(model, config.replace(rows=len(tokens)), machine)
-    value = worker.gradients(tokens)
-    _require_finite("the loss", value, step, config)
-    rms = optimizer.step(step)
-    _require_finite("the gradients' RMS", rms, step, config)
-    return Step(value, rms)
 
+    def compute(micro: int) -> float:
+        optimizer.forget_gradients()  # of a batch that took too much memory
+        optimizer.begin(step)
+        loss = worker.gradients(tokens, micro)
+        weights = zip(optimizer.names, optimizer.locals, strict=True)
+        require_finite_loss(loss, step + 1, config.lr, weights)
+        return loss
 
-def _require_finite(what: str, value: float, step: int, config: TrainConfig) -> None:
-    if not math.isfinite(value):
-        raise TrainingDiverged(
-            f"{what} at step {step} is {value}; start anew with a lower learning rate (now {config.lr})"
-        )
+    loss, micro = fitting(compute, len(tokens), step, machine)
+    return Step(loss, optimizer.step(step), micro)

@@ -12,7 +12,7 @@ of one that takes the same two micro-batches (of three or more, the order of the
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import rows
+from sparsecircuits.train.checkpoint import Part
 from sparsecircuits.train.config import TrainConfig
-from sparsecircuits.train.devices import Team
+from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
 
@@ -51,12 +52,16 @@ class Moments:
         """As :meth:`SparseOptimizer.state`."""
         return self._tensors
 
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self._tensors = tensors
+
 
 class Whole(NamedTuple):
-    """A model and what has its optimizer's state, none of it sharded."""
+    """A model and the parts of a checkpoint beside it, none of it sharded."""
 
     model: SparseGPT
-    optimizer: SparseOptimizer | Moments
+    parts: Mapping[str, Part]
 
 
 class Worker:
@@ -75,10 +80,10 @@ class Worker:
         team: Team | None = None,
     ) -> None:
         self.machine = machine or Machine()
-        self.team = team or Team(0, 1, torch.device("cpu"), "none")
+        self.team = team or alone()
         self.config = config
         self.model = model.to(self.team.device)
-        micro_batches(config.rows, self.team.world, self.machine.micro_rows)
+        require_fit(config, self.machine, self.team)
         self._loss: nn.Module = Loss(model)
         if self.team.kind == "shard":
             self._shard()
@@ -105,30 +110,27 @@ class Worker:
                 module.set_force_sum_reduction_for_comms(True)  # gloo can do nothing else
 
     def optimizer(self, before: SparseOptimizer) -> SparseOptimizer:
-        """The optimizer of the model as it lies now, with the moments of ``before``, of the whole model."""
-        made = SparseOptimizer(self.model, self.config, patterns=not self.machine.compile)
-        state = before.state()
-        if state:
-            made.load_state(state)
+        """The optimizer of the model as it lies now, with the state of ``before``, of the whole model."""
+        made = type(before)(self.model, self.config)
+        made.patterns = not self.machine.compile
+        if before.adam.state:  # else nothing was loaded
+            made.load_state(before.state())
         return made
 
     def gradients(self, tokens: Tensor, micro_rows: int | None = None) -> float:
-        """Add the gradients of the batch ``tokens`` [rows, n_ctx + 1] to the parameters.
-
-        Every process is given the whole batch, and computes its share.
+        """Add the gradients of the whole batch to the parameters.
 
         Args:
-            tokens: the batch.
+            tokens: [rows, n_ctx + 1] this process's share of the batch.
             micro_rows: sequences at once; None: as the machine has it.
 
         Returns:
             The mean loss of the whole batch in nats a token, the same on every process.
         """
-        count = micro_batches(len(tokens), self.team.world, micro_rows or self.machine.micro_rows)
-        own = self.team.share(tokens).to(self.team.device)
-        parts = own.chunk(count)
+        own = tokens.to(self.team.device)
+        count = micro_batches(len(own), micro_rows or self.machine.micro_rows)
         values = []
-        for index, part in enumerate(parts):
+        for index, part in enumerate(own.chunk(count)):
             with self._exchanging(index == count - 1):
                 with self.precision():
                     loss = self._loss(part) / (count * self.team.world)
@@ -162,7 +164,7 @@ class Worker:
         All processes call it; of a sharded model only the first one gets what it asks for.
         """
         if self.team.kind != "shard":
-            return Whole(self.model, optimizer)
+            return Whole(self.model, {"optimizer": optimizer})
         weights = {}
         for name, parameter in self.model.named_parameters():
             tensor = rows.collect(rows.local(parameter), parameter)
@@ -170,28 +172,40 @@ class Worker:
                 weights[name] = tensor.cpu()
         model = SparseGPT(self.model.config)
         model.load_state_dict(weights, strict=self.team.main)
-        return Whole(model, Moments(optimizer.state()))
+        return Whole(model, {"optimizer": Moments(optimizer.state())})
 
 
-def micro_batches(rows: int, world: int, micro_rows: int | None) -> int:
-    """How many micro-batches each process has in a step.
+def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
+    """Refuse what a number of processes cannot do.
 
     Raises:
-        ConfigError: the processes do not divide the rows, or ``micro_rows`` what a process has of them.
+        ConfigError: they do not divide the rows; ``micro_rows`` does not divide what each has of them; or a
+            recipe that needs whole weights, with shards.
     """
+    rows, world = config.rows, team.world
     if rows % world:
         raise ConfigError(
-            f"a batch of {rows} rows (train.rows) cannot be shared by {world} processes equally"
+            f"a batch of {rows} rows (train.rows) cannot be shared by {world} processes"
         )
-    each = rows // world
-    if micro_rows is not None and each % micro_rows:
-        whose = (
-            f"the {each} rows that each of {world} processes has"
-            if world > 1
-            else f"the batch of {each} rows"
+    micro_batches(rows // world, machine.micro_rows)
+    if world > 1 and machine.out_of_memory == "halve":
+        raise ConfigError("Machine.out_of_memory is 'halve'; several processes cannot halve: set micro_rows")
+    if team.kind == "shard" and (config.sparsity != "topk" or config.revive != "none"):
+        raise ConfigError(
+            f"train.sparsity = {config.sparsity} with train.revive = {config.revive} needs whole weights; "
+            f"share the work by ddp, or train with topk and revive none"
         )
-        raise ConfigError(f"Machine.micro_rows is {micro_rows}; it must divide {whose}")
-    return each // (micro_rows or each)
+
+
+def micro_batches(rows: int, micro_rows: int | None) -> int:
+    """How many micro-batches a process with ``rows`` rows has in a step.
+
+    Raises:
+        ConfigError: ``micro_rows`` does not divide them.
+    """
+    if micro_rows is not None and rows % micro_rows:
+        raise ConfigError(f"Machine.micro_rows is {micro_rows}; it must divide the batch of {rows} rows")
+    return rows // (micro_rows or rows)
 
 
 def _distributed(module: nn.Module) -> nn.Module:
@@ -205,4 +219,6 @@ def _distributed(module: nn.Module) -> nn.Module:
 
 def _add_up(_state, bucket):  # torch compares annotations, and these would be strings
     """The sum over all processes, of a bucket of gradients."""
-    return dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: done.value()[0])

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.errors import CheckpointError, ConfigError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.validate.adversarial import adversarial_ablation
 from sparsecircuits.validate.basics import (
     outcome_of_necessity,

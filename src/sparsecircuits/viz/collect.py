@@ -21,6 +21,7 @@ import torch
 from sparsecircuits.circuit import Circuit, model_hash
 from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.errors import CheckpointError, DataError
+from sparsecircuits.memory import memory_advice
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.tasks import Task
 from sparsecircuits.tasks.own import is_of, named_task
@@ -92,6 +93,7 @@ def circuit_page(
     write_page(document, Path(path))
 
 
+@memory_advice("drawing circuits", "fewer circuits (name some) or fewer prompts (effect_pairs)")
 def run_document(
     run: Run,
     circuits: Sequence[Circuit],

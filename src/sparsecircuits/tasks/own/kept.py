@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecircuits.errors import Place, Problem, TaskFileError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.tasks.own.files import ENDINGS, read_task
 from sparsecircuits.tasks.pairs import Task
 

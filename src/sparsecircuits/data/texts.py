@@ -1,0 +1,274 @@
+"""Text files and ``.jsonl`` files, plain or compressed, as documents; never more than a block is in memory.
+
+In goes a path, out come documents. Steps:
+
+1. the file is read, and unpacked where its name ends in ``.gz`` or ``.zst``, 256 kB at a time;
+2. it is cut into blocks of whole lines; a line longer than :data:`~sparsecircuits.data.reports.LINE_BYTES` is
+   left out and named, and never held whole;
+3. a text file: blocks become text (UTF-8; a byte order mark is dropped and counted, ``\\r\\n`` becomes
+   ``\\n``), and text is cut at a line's end into documents. A ``.jsonl``: each line is an object, of which
+   one field is the text.
+
+What is no text ends its file, named with the byte at which that shows; what came before stays. What
+is no row leaves out that row.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsecircuits.data import reports
+from sparsecircuits.data.extras import import_extra
+from sparsecircuits.data.reports import Cutter, Document, SourceReport, cut
+
+PACKED = (".gz", ".zst")
+"""Endings of compressed files; the kind is told by the ending before."""
+BYTE_ORDER_MARK = "byte order mark, dropped"
+LONG_LINE = f"line longer than {reports.LINE_BYTES:,} bytes"
+_CHUNK = 1 << 18
+_ZST_CHUNK = 1 << 10  # which can hold 32 MB of one repeated byte
+_MARK = b"\xef\xbb\xbf"
+
+
+class NotText(Exception):
+    """A file that turns out to be no text; the message is the reason."""
+
+    def __init__(self, reason: str, byte: int | None = None) -> None:
+        super().__init__(reason)
+        self.byte = byte
+
+
+class Block(NamedTuple):
+    """Some whole lines of a file."""
+
+    line: int
+    """The number of the first one, from 1."""
+    byte: int
+    """Where it starts, counted in the unpacked file."""
+    content: bytes | None
+    """None: one line that is too long."""
+
+
+def kind_of(path: Path) -> str:
+    """The ending that tells what is in a file: that before ``.gz`` or ``.zst``.
+
+    >>> kind_of(Path("rows.jsonl.gz")), kind_of(Path("a.py"))
+    ('.jsonl', '.py')
+    """
+    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
+def read_text_file(path: Path, report: SourceReport, origin: str | None = None) -> Iterator[Document]:
+    """The documents of one text file."""
+    origin = origin or str(path)
+    left_out = sum(report.skipped.values())
+    found = False
+    cutter = Cutter(origin)
+    try:
+        for block in _blocks(path):
+            if block.content is None:
+                report.skip(f"{origin}, line {block.line}", LONG_LINE)
+                continue
+            content, byte = block.content, block.byte
+            if byte == 0 and content.startswith(_MARK):
+                report.skip(origin, BYTE_ORDER_MARK)
+                left_out += 1
+                content, byte = content[len(_MARK) :], len(_MARK)
+            text, problem = _decoded(content, byte)
+            for document in cutter.add(text):
+                found = True
+                yield document
+            if problem is not None:
+                raise problem
+        for document in cutter.end():
+            found = True
+            yield document
+    except OSError:
+        report.skip(origin, "cannot be read")
+    except NotText as error:
+        report.skip(origin if error.byte is None else f"{origin}, byte {error.byte:,}", str(error))
+    if not found and sum(report.skipped.values()) == left_out:
+        report.skip(origin, "empty")
+
+
+def read_jsonl(path: Path, field: str, report: SourceReport) -> Iterator[Document]:
+    """The documents of a file with one JSON object a line.
+
+    Args:
+        path: the file.
+        field: of the object, that holds the text.
+        report: is filled.
+    """
+    try:
+        for block in _blocks(path):
+            if block.content is None:
+                where = f"{path}, row {block.line}"
+                report.skip(where, f"row longer than {reports.LINE_BYTES:,} bytes")
+                continue
+            content = block.content
+            if block.byte == 0 and content.startswith(_MARK):
+                report.skip(str(path), BYTE_ORDER_MARK)
+                content = content[len(_MARK) :]
+            for number, raw in enumerate(content.split(b"\n"), start=block.line):
+                if raw.strip():  # an empty line is no row
+                    yield from _read_row(raw, f"{path}, row {number}", field, report)
+    except OSError:
+        report.skip(str(path), "cannot be read")
+    except NotText as error:
+        report.skip(str(path), str(error))
+
+
+def text_of_row(text: object, origin: str, field: str, report: SourceReport) -> Iterator[Document]:
+    """What a row's field holds, as documents; or the reason why it is left out."""
+    if not isinstance(text, str):
+        return report.skip(origin, f'no field "{field}" with a text in it')
+    if not text or text.isspace():
+        return report.skip(origin, "empty")
+    if "\0" in text or _has_surrogates(text):
+        return report.skip(origin, "holds NUL characters or lone surrogates")
+    if len(text) > reports.LINE_BYTES:
+        text = _without_long_lines_of_text(text, origin, report)
+    yield from cut(text.replace("\r\n", "\n"), origin)
+
+
+def _read_row(raw: bytes, origin: str, field: str, report: SourceReport) -> Iterator[Document]:
+    try:
+        row = json.loads(raw.decode())
+    except UnicodeDecodeError:
+        return report.skip(origin, "not UTF-8")
+    except (ValueError, RecursionError):
+        return report.skip(origin, "not JSON")
+    yield from text_of_row(row.get(field) if isinstance(row, dict) else None, origin, field, report)
+
+
+def _without_long_lines_of_text(text: str, origin: str, report: SourceReport) -> str:
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > reports.LINE_BYTES:
+            report.skip(f"{origin}, line {number}", LONG_LINE)
+    return "\n".join(line for line in lines if len(line) <= reports.LINE_BYTES)
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _decoded(content: bytes, byte: int) -> tuple[str, NotText | None]:
+    """The text of whole lines, up to the line in which it turns out to be none."""
+    problem = None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        problem = NotText("not UTF-8", byte + error.start)
+        text = content[: content.rfind(b"\n", 0, error.start) + 1].decode()
+    if (nul := text.find("\0")) >= 0:
+        before = text[:nul]
+        problem = NotText("holds NUL bytes", byte + len(before.encode()))
+        text = before[: before.rfind("\n") + 1]
+    return text.replace("\r\n", "\n"), problem
+
+
+def _blocks(path: Path) -> Iterator[Block]:
+    """Blocks of at least a chunk, if there is so much, and of whole lines."""
+    line, byte = 1, 0
+    rest = b""
+    dropped = 0  # bytes so far of a line that is too long
+    for chunk in _chunks(path):
+        end = chunk.rfind(b"\n") + 1
+        if dropped:
+            start = chunk.find(b"\n") + 1
+            if start == 0:
+                dropped += len(chunk)
+                continue
+            yield Block(line, byte, None)
+            line, byte, dropped = line + 1, byte + dropped + start, 0
+            chunk, end = chunk[start:], end - start
+        if end == 0:
+            rest += chunk
+            if len(rest) > reports.LINE_BYTES:
+                rest, dropped = b"", len(rest)
+            continue
+        content, rest = rest + chunk[:end], chunk[end:]
+        yield from _without_long_lines(Block(line, byte, content))
+        line, byte = line + content.count(b"\n"), byte + len(content)
+    if dropped:
+        yield Block(line, byte, None)
+    elif rest:
+        yield from _without_long_lines(Block(line, byte, rest))
+
+
+def _without_long_lines(block: Block) -> Iterator[Block]:
+    """The block itself; in parts where a line of it is too long."""
+    content = block.content or b""
+    if len(content) <= reports.LINE_BYTES:
+        yield block
+        return
+    line, byte = block.line, block.byte
+    kept: list[bytes] = []
+    for raw in _lines(content):
+        if len(raw) > reports.LINE_BYTES:
+            yield Block(line, byte, b"".join(kept))
+            line, byte = line + len(kept), byte + sum(map(len, kept))
+            kept = []
+            yield Block(line, byte, None)
+            line, byte = line + 1, byte + len(raw)
+        else:
+            kept.append(raw)
+    yield Block(line, byte, b"".join(kept))
+
+
+def _lines(content: bytes) -> list[bytes]:
+    parts = content.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The file's content, unpacked.
+
+    Raises:
+        NotText: a compressed file is damaged or cut off.
+        OSError: it cannot be read.
+    """
+    if path.suffix == ".zst":
+        yield from _zst_chunks(path)
+        return
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except EOFError:
+        raise NotText("a .gz that is cut off") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise NotText(f"a damaged .gz ({error})") from error
+
+
+def _zst_chunks(path: Path) -> Iterator[bytes]:
+    zstandard = import_extra("zstandard", str(path))
+    unpacker = None
+    parts: list[bytes] = []
+    try:
+        with path.open("rb") as file:
+            while packed := file.read(_ZST_CHUNK):
+                while packed:
+                    unpacker = unpacker or zstandard.ZstdDecompressor().decompressobj()
+                    parts.append(unpacker.decompress(packed))
+                    packed = unpacker.unused_data if unpacker.eof else b""
+                    unpacker = None if unpacker.eof else unpacker
+                if sum(map(len, parts)) >= _CHUNK:
+                    yield b"".join(parts)
+                    parts = []
+    except zstandard.ZstdError as error:
+        raise NotText(f"a damaged .zst ({error})") from error
+    if any(parts):
+        yield b"".join(parts)
+    if unpacker is not None:
+        raise NotText("a .zst that is cut off")
