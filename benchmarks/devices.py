@@ -2,7 +2,8 @@
 
 Five runs of the same recipe and corpus, by the command line as anybody would start them: one process that
 takes each batch whole, one that takes its halves one after the other, two processes with ``ddp`` and with
-``shard``, and one process with other kernels, as a control. Compared are weights (their zeros among them), moments and losses. Run from the root::
+``shard``, and one process with other kernels, as a control. Compared are weights (their zeros among them),
+moments and losses. Run from the root::
 
     python -m benchmarks.devices
 

@@ -184,9 +184,7 @@ def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
     """
     rows, world = config.rows, team.world
     if rows % world:
-        raise ConfigError(
-            f"a batch of {rows} rows (train.rows) cannot be shared by {world} processes"
-        )
+        raise ConfigError(f"a batch of {rows} rows (train.rows) cannot be shared by {world} processes")
     micro_batches(rows // world, machine.micro_rows)
     if world > 1 and machine.out_of_memory == "halve":
         raise ConfigError("Machine.out_of_memory is 'halve'; several processes cannot halve: set micro_rows")
