@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import pickle
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -45,12 +46,12 @@ class Processes:
         # As with torchrun, it is not one of them who keeps what they tell one another.
         store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for pipe in self._pipes[:count]:
-            pipe.send((store.port, count, function, arguments))
+            pipe.send_bytes(pickle.dumps((store.port, count, function, arguments)))
         answers = []
         for rank, pipe in enumerate(self._pipes[:count]):
             if not pipe.poll(120):
                 raise RuntimeError(f"process {rank} hangs")
-            answers.append(pipe.recv())
+            answers.append(pickle.loads(pipe.recv_bytes()))
         if wrong := [f"process {rank}: {text}" for rank, (ok, text) in enumerate(answers) if not ok]:
             raise RuntimeError("\n".join(wrong))
         return [answer for _, answer in answers]
@@ -71,7 +72,7 @@ def _serve(pipe: Connection, rank: int) -> None:
 
     while True:
         try:
-            port, count, function, arguments = pipe.recv()
+            port, count, function, arguments = pickle.loads(pipe.recv_bytes())
         except EOFError:
             return
         os.environ |= {"MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
@@ -82,5 +83,5 @@ def _serve(pipe: Connection, rank: int) -> None:
             answer = (True, function(*arguments))
         except Exception:  # noqa: BLE001 the test is told
             answer = (False, traceback.format_exc())
-        pipe.send(answer)
+        pipe.send_bytes(pickle.dumps(answer))  # by value: nobody is here to share tensors' memory
         os._exit(0)
