@@ -162,7 +162,7 @@ def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_two_processes_say_and_write_what_one_does(call, trained: Path, tmp_path: Path) -> None:
     words = (*SHORT, "--data", trained / "data", "--set", "train.eval_every=2")
-    one = call("train", tmp_path / "one", *words, "--micro-rows", "4", "--json")
+    one = call("train", tmp_path / "one", *words, "--micro-rows", "2", "--json")
     assert one.code == 0
     for parallel in ("ddp", "shard"):
         done = torchrun(tmp_path / parallel, *words, "--parallel", parallel, "--json")

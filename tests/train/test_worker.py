@@ -62,6 +62,7 @@ def test_products_in_16_bits_lose_little(kernels: str, config: RunConfig, corpus
 
 
 @pytest.mark.slow  # a C++ compiler is at work for most of a minute
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch by torch
 def test_compiled_it_is_the_same_but_for_rounding(config: RunConfig, corpus: Corpus):
     torch.compiler.reset()
     compiled, _ = losses(config, corpus, Machine(compile=True))
