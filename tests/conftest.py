@@ -10,6 +10,7 @@ import pytest
 # Before torch is first imported, here or in a process that a test starts.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # a name of the shape org/name that is not here is asked for on the Hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers otherwise warns when a test forks
 
 OPT_IN = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sparsecircuits.circuit import Circuit, load_circuit, save_circuit
     from sparsecircuits.data import DataConfig, build_corpus
     from sparsecircuits.model import GPTConfig, Node, SparseGPT
+    from sparsecircuits.model.generate import generate
     from sparsecircuits.prune import PruneConfig, prune
     from sparsecircuits.tasks import Task, get_task
     from sparsecircuits.train import RunConfig, TrainConfig, evaluate, load_run, train
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "build_corpus",
     "evaluate",
+    "generate",
     "get_task",
     "load_circuit",
     "load_run",
@@ -53,6 +55,7 @@ _HOMES = {
     "circuit": ("Circuit", "load_circuit", "save_circuit"),
     "data": ("DataConfig", "build_corpus"),
     "model": ("GPTConfig", "Node", "SparseGPT"),
+    "model.generate": ("generate",),
     "prune": ("PruneConfig", "prune"),
     "tasks": ("Task", "get_task"),
     "train": ("RunConfig", "TrainConfig", "evaluate", "load_run", "train"),

@@ -47,6 +47,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, such as a cluster's scheduler, asked the program to end, as Ctrl-C does."""
 
 
+class HubError(CheckpointError):
+    """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
+
+
 class TaskError(SparseCircuitsError, ValueError):
     """A task whose pairs do not fit: unequal lengths, candidates that are not one token, no room."""
 

@@ -1,101 +1,74 @@
 """Named starting points: everything that decides a run, as functions that change a few lines of another.
 
-A run is a preset and a few overrides; a variant never becomes a new script.
+A run is a preset and a few overrides; a variant never becomes a new script. :data:`PRESETS` lists all, each
+with a line about it and its source: our own (``demo``, …), the paper's ablations at the scale of ``demo``
+(``ablate/NAME``), the authors' family of models (``paper/4x``, ``paper/4x-3.7M``, …). The dense twin of any
+is the same with ``train.density=1`` and ``train.embed_density=1``.
 
 >>> get_preset("demo").model.n_layer
 2
+>>> PRESETS["ablate/floor_0"].source
+'Fig 22'
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from sparsecircuits.config import Config
-from sparsecircuits.data import DataConfig
 from sparsecircuits.errors import ConfigError, near_misses
-from sparsecircuits.model import GPTConfig
-from sparsecircuits.prune import PruneConfig
-from sparsecircuits.study.demo import DemoPlan
-from sparsecircuits.train import RunConfig, TrainConfig
+from sparsecircuits.recipes.ablations import ABLATIONS, BASELINE, Ablation, ablation
+from sparsecircuits.recipes.demo import (
+    DEMO_TASKS,
+    demo,
+    demo_dense,
+    demo_plan,
+    quick_demo_plan,
+    small,
+    stories,
+    tiny,
+)
+from sparsecircuits.recipes.family import EXPANSIONS, FAMILY, USUAL, family, members
+from sparsecircuits.recipes.preset import Entry, Preset
+
+__all__ = [
+    "ABLATIONS",
+    "BASELINE",
+    "DEMO_TASKS",
+    "PRESETS",
+    "Ablation",
+    "Entry",
+    "Preset",
+    "ablation",
+    "demo",
+    "demo_dense",
+    "demo_plan",
+    "get_preset",
+    "quick_demo_plan",
+    "small",
+    "stories",
+    "tiny",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preset(Config):
-    """A corpus, and a model with its recipe."""
-
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    """What its corpus is made of."""
-    model: GPTConfig = GPTConfig()
-    """The model's shape."""
-    train: TrainConfig = TrainConfig()
-    """The recipe."""
-
-    def validate(self) -> None:
-        if self.model.vocab_size != self.data.vocab_size:
-            raise ConfigError(
-                f"Preset: model.vocab_size is {self.model.vocab_size}, data.vocab_size is "
-                f"{self.data.vocab_size}; they must be equal"
-            )
-
-    @property
-    def run(self) -> RunConfig:
-        """What :func:`~sparsecircuits.train.train` takes."""
-        return RunConfig(model=self.model, train=self.train)
+def _ours() -> dict[str, Entry]:
+    built = (demo, demo_dense, small, tiny, stories)
+    return {build.__name__: Entry(build, (build.__doc__ or "").replace("``", "")) for build in built}
 
 
-def demo() -> Preset:
-    """A sparse model that does most of the twenty tasks, in minutes on one core."""
-    return Preset(
-        data=DataConfig(vocab_size=1024, train_tokens=2_400_000),
-        model=GPTConfig(vocab_size=1024, n_ctx=64, n_layer=2, d_model=128),
-        train=TrainConfig(steps=2200, lr=3e-2, density=1 / 32, embed_density=1 / 48, eval_every=250),
-    )
+def _of(entry: Ablation) -> Entry:
+    return Entry(lambda: entry.preset, entry.about, entry.source)
 
 
-def demo_dense() -> Preset:
-    """The dense twin of ``demo``: the same but for the sparsity of its weights and its own best rate."""
-    preset = demo()
-    return preset.replace(train=preset.train.replace(density=1.0, embed_density=1.0, lr=8e-3))
+def _family() -> dict[str, Entry]:
+    named = {member.name: Entry(member.preset, member.about, "§A.1, §A.2") for member in members()}
+    return {
+        **{f"{FAMILY}{e}x": named[f"{FAMILY}{e}x-{USUAL}M"] for e in EXPANSIONS},
+        **named,
+    }
 
 
-def stories() -> Preset:
-    """A sparse model of plain English: it learns simple stories and does the tasks of that suite."""
-    preset = demo()
-    return preset.replace(
-        data=preset.data.replace(mix={"stories": 1.0}, vocab_size=640, train_tokens=5_200_000),
-        model=preset.model.replace(vocab_size=640),
-        train=preset.train.replace(steps=5000, embed_density=1 / 24),
-    )
-
-
-def small() -> Preset:
-    """Deeper, of a longer context and longer trained than ``demo``, with positions: what copying takes."""
-    preset = demo()
-    return preset.replace(
-        data=preset.data.replace(train_tokens=16_000_000),
-        model=preset.model.replace(n_layer=3, n_ctx=128, positions="learned"),
-        train=preset.train.replace(steps=15_600, rows=8),
-    )
-
-
-def tiny() -> Preset:
-    """Seconds: for tests, and for trying things out. It does a few of the easiest tasks."""
-    preset = demo()
-    return preset.replace(
-        data=preset.data.replace(train_tokens=150_000, val_tokens=8_192, tokenizer_chars=200_000),
-        model=preset.model.replace(d_model=48),
-        train=preset.train.replace(steps=250, rows=4, density=1 / 8, embed_density=1 / 4, eval_tokens=4_096),
-    )
-
-
-PRESETS: dict[str, Callable[[], Preset]] = {
-    "demo": demo,
-    "demo_dense": demo_dense,
-    "small": small,
-    "tiny": tiny,
-    "stories": stories,
+PRESETS: dict[str, Entry] = {
+    **_ours(),
+    **{f"ablate/{entry.name}": _of(entry) for entry in ABLATIONS},
+    **_family(),
 }
 
 
@@ -103,64 +76,10 @@ def get_preset(name: str) -> Preset:
     """The preset of that name.
 
     Raises:
-        ConfigError: there is none; the message names the closest.
+        ConfigError: there is none; the message names the closest, or says why there cannot be one.
     """
+    if name.startswith(FAMILY):
+        return family(name)
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; {near_misses(name, PRESETS)}")
-    return PRESETS[name]()
-
-
-#: What ``sparsecircuits demo`` prunes; the rest is a matter of ``sparsecircuits prune RUN --all``.
-DEMO_TASKS = (
-    "single_double_quote",
-    "bracket_counting",
-    "set_or_string_fixedvarname",
-    "for_while",
-    "bracket_brace",
-    "while_return_true",
-    "with_as",
-)
-
-
-def demo_plan(seed: int = 0) -> DemoPlan:
-    """What ``sparsecircuits demo`` does; one seed for models, batches, pairs and masks.
-
-    The corpus stays the same, so that losses of several seeds can be compared. Circuits are searched
-    and measured on prompts of up to 32 tokens, half of the context, chosen on half as many pairs as
-    otherwise, and by what they do alone (objective ``task``, the paper's), so that it takes minutes.
-    """
-    sparse, dense = demo(), demo_dense()
-    return DemoPlan(
-        data=sparse.data,
-        sparse=sparse.run.replace(train=sparse.train.replace(seed=seed)),
-        dense=dense.run.replace(train=dense.train.replace(seed=seed)),
-        prune=PruneConfig(
-            objective="task", seed=seed, max_tokens=32, selection_pairs=128, validation_pairs=128
-        ),
-        tasks=DEMO_TASKS,
-        eval_pairs=256,
-    )
-
-
-def quick_demo_plan(seed: int = 0) -> DemoPlan:
-    """The same line in about a minute, to see that it works: smaller models, fewer tasks and pairs."""
-    plan = demo_plan(seed)
-    shape = plan.sparse.model.replace(d_model=64)
-    brief = {"steps": 800, "eval_tokens": 8_192, "checkpoint_every": 200}
-    return plan.replace(
-        data=plan.data.replace(train_tokens=700_000, val_tokens=16_384, tokenizer_chars=500_000),
-        sparse=RunConfig(
-            model=shape, train=plan.sparse.train.replace(density=1 / 16, embed_density=1 / 16, **brief)
-        ),
-        dense=RunConfig(model=shape, train=plan.dense.train.replace(**brief)),
-        prune=plan.prune.replace(
-            steps=60,
-            train_pairs=128,
-            selection_pairs=64,
-            validation_pairs=64,
-            heldout_pairs=64,
-            evaluations=30,
-        ),
-        tasks=("single_double_quote", "bracket_counting", "set_or_string_fixedvarname"),
-        eval_pairs=64,
-    )
+    return PRESETS[name].build()

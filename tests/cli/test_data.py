@@ -69,3 +69,22 @@ def test_mix() -> None:
     }
     with pytest.raises(ConfigError, match="names 'stdlib' twice"):
         read_mix(["stdlib=0.1", "stdlib"])
+
+
+def test_all_there_is_of_rows_of_another_field(call, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"body": "row {i % 90}"}}\n' for i in range(100)))
+    words = ("--source", f"{rows}?column=body=0.5", "--vocab-size", "257", "--train-tokens", "all", "--json")
+    done = call("data", "--out", tmp_path / "corpus", *words)
+    assert done.code == 0
+    assert done.json["config"]["mix"] == {f"{rows}?column=body": 0.5}
+    assert done.json["config"]["train_tokens"] is None
+    record = done.json["sources"][f"{rows}?column=body"]
+    assert record["skipped"] == {"duplicate": 10}
+    assert record["train"]["documents"] + record["val"]["documents"] == 90
+    done = call("data", "--out", tmp_path / "again", *words, "--keep-duplicates")
+    record = done.json["sources"][f"{rows}?column=body"]
+    assert record["train"]["documents"] + record["val"]["documents"] == 100
+    done = call("data", "--out", tmp_path / "none", "--train-tokens", "all")
+    assert (done.code, done.err.strip()[:6]) == (2, "error:")
+    assert "'idioms' never ends; give a number" in done.err

@@ -44,9 +44,10 @@ def test_training(call, mine: Path, tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, f"{out}\n")
     assert out.read_bytes().startswith(b"<?xml")
     assert points.read_text().splitlines() == [
-        "run,step,tokens,loss,val_loss,density",
-        "mine,5,40,3.5,,0.5",
-        "mine,10,80,3.25,3.0,0.25",
+        "run,step,tokens,loss,val_loss,density,l0,lr,grad_rms,dead_neurons,kurtosis,tokens_per_second,"
+        "data_wait_share",
+        "mine,5,40,3.5,,0.5,,0.1,,,,,",
+        "mine,10,80,3.25,3.0,0.25,,0.1,,,,,",
     ]
 
 

@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 
 def test_the_prompt_comes_first_and_a_seed_gives_one_text(call, trained: Path) -> None:
-    first, again = (
-        call("generate", trained, "for item in", "--tokens", "8", "--seed", "3") for _ in range(2)
-    )
+    words = ("generate", trained, "--prompt", "for item in", "--tokens", "8", "--seed", "3")
+    first, again = call(*words), call(*words)
     assert first.code == 0
     assert first.out.startswith("for item in")
     assert first.out == again.out
     assert first.err == ""
+    assert call("generate", trained, "for item in", "--tokens", "8", "--seed", "3").out == first.out
+    assert call("generate", trained, "for item in", "--tokens", "8", "--seed", "4").out != first.out
+
+
+def test_json_tells_all(call, trained: Path) -> None:
+    words = ["--count", "2", "--tokens", "5", "--top-p", "0.9", "--top-k", "50", "--seed", "7", "--stop", "§"]
+    told = call("generate", trained, "--prompt", "x =", *words, "--json").json
+    assert (told["run"], told["prompt"], told["top_p"], told["stop"]) == (str(trained), "x =", 0.9, ["§"])
+    assert [sample["seed"] for sample in told["samples"]] == [7, 8]
+    assert [len(sample["tokens"]) for sample in told["samples"] if sample["ended"] == "length"] == [5, 5]
+    shown = call("generate", trained, "--prompt", "x =", *words).out
+    one, two = (sample["text"] for sample in told["samples"])
+    assert shown == f"--- 1 of 2, seed 7\nx ={one}\n\n--- 2 of 2, seed 8\nx ={two}\n"
+
+
+def test_a_stop_text_is_not_shown(call, trained: Path) -> None:
+    whole = call("generate", trained, "--prompt", "x", "--tokens", "12", "--json").json["samples"][0]
+    stop = whole["text"][3]
+    cut = call("generate", trained, "--prompt", "x", "--tokens", "12", "--stop", stop, "--json").json
+    assert cut["samples"][0]["text"] == whole["text"].partition(stop)[0]
+    assert cut["samples"][0]["ended"] == "stop"
+
+
+def test_on_a_terminal_the_text_comes_in_pieces_and_is_the_same(call, trained: Path) -> None:
+    words = ["generate", str(trained), "--prompt", "x =", "--tokens", "6", "--count", "2"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "sparsecircuits", *words], stdout=theirs)
+    os.close(theirs)
+    reads = []
+    while True:
+        try:
+            reads.append(os.read(ours, 4096))
+        except OSError:  # how a terminal says that the other end is closed
+            break
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"".join(reads).decode().replace("\r\n", "\n") == call(*words).out
+    assert len(reads) > 2
 
 
 @pytest.mark.parametrize(
@@ -23,6 +64,11 @@ def test_the_prompt_comes_first_and_a_seed_gives_one_text(call, trained: Path) -
         (["--temperature", "-1"], "--temperature is -1.0"),
         (["--tokens", "0"], "--tokens is 0"),
         (["--top-k", "0"], "--top-k is 0"),
+        (["--top-p", "0"], "--top-p is 0.0; it must be above 0 and at most 1"),
+        (["--top-p", "1.5"], "--top-p is 1.5"),
+        (["--count", "0"], "--count is 0"),
+        (["--stop", ""], "--stop is an empty text"),
+        (["--prompt", "y"], "the prompt is given twice: 'x' and --prompt 'y'"),
     ],
 )
 def test_mistakes(call, trained: Path, words: list[str], message: str) -> None:

@@ -72,8 +72,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_unknown_command_names_the_near_miss(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prun"]) == 2
-    assert capsys.readouterr().err == "error: unknown command 'prun'; did you mean 'prune'?\n"
+    assert main(["generat"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'generat'; did you mean 'generate'?\n"
 
 
 def test_unknown_option_names_the_near_miss(capsys: pytest.CaptureFixture[str]) -> None:

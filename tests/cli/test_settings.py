@@ -9,6 +9,7 @@ import pytest
 from sparsecircuits.cli.settings import flat, override, parse_value
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.presets import demo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,3 +69,9 @@ def test_mistakes(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         override(Outer(), [word])
     assert message in str(caught.value)
+
+
+def test_none_is_a_choice_where_a_setting_has_one_of_that_name() -> None:
+    recipe = override(demo(), ["train.grad_rms=none", "model.positions=none", "train.embed_density=none"])
+    assert (recipe.train.grad_rms, recipe.model.positions) == ("none", "none")
+    assert recipe.train.embed_density is None

@@ -67,10 +67,26 @@ def test_show_trains_nothing(call, tmp_path: Path) -> None:
     assert call("train", "x", *SHORT, "--show", "--json").json["model.n_layer"] == 1
 
 
+def test_presets_are_listed(call) -> None:
+    done = call("train", "--presets", "--json")
+    assert done.code == 0
+    rows = {row["name"]: row for row in done.json}
+    assert rows["ablate/no_anneal"]["source"] == "Fig 23"
+    assert rows["paper/4x-3.7M"]["about"].startswith("d_model 1024, 3.7M nonzero: 3.125% of matrices")
+    assert "ablate/eps_0.01" in call("train", "--presets").out
+
+
+def test_a_run_needs_a_name(call) -> None:
+    assert call("train").err == "error: the following arguments are required: RUN\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--preset", "dmo"], "unknown preset 'dmo'; did you mean 'demo'?"),
+        (["--preset", "ablate/no_aneal"], "did you mean 'ablate/no_anneal'"),
+        (["--preset", "paper/16x-0.9M"], "at 16x there are 1.9M"),
+        (["--set", "train.context=65"], "train.context is 65; the model's n_ctx is 64"),
         (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
         (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
         (["--set", "model.vocab_size=300"], "set data.vocab_size"),
@@ -108,3 +124,26 @@ def test_another_config_in_the_same_folder_is_refused(call, trained: Path) -> No
     done = call("train", trained, "--preset", "tiny", "--set", "train.steps=251", "--data", trained / "data")
     assert done.code == 2
     assert "train.steps: 250 there, 251 here" in done.err
+
+
+def test_a_run_on_sources_that_are_named(call, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number}.py").write_text(f"value_{number} = {number}\nprint(value_{number})\n" * 20)
+    sizes = (
+        "--set",
+        "data.train_tokens=none",
+        "--set",
+        "data.vocab_size=270",
+        "--set",
+        "train.eval_tokens=64",
+    )
+    words = ("train", tmp_path / "mine", *SHORT, "--source", folder, *sizes)
+    assert call(*words).code == 0
+    manifest = load_run(tmp_path / "mine").corpus().manifest
+    assert manifest.config.mix == {str(folder): 1.0}
+    assert manifest.sources[str(folder)].train.documents + manifest.sources[str(folder)].val.documents == 60
+    refused = call(*words, "--data", tmp_path / "mine" / "data")
+    assert refused.code == 2
+    assert "leave out" in refused.err

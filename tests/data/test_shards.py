@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,69 @@ def test_another_process_makes_the_same_bytes(config: DataConfig, tmp_path: Path
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)
     for name in ("manifest.json", "train.bin", "val.bin", "tokenizer.json"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+def test_duplicates_are_counted_or_kept(rows: str, config: DataConfig, tmp_path: Path):
+    Path(rows).write_text(Path(rows).read_text() * 2)
+    config = config.replace(train_tokens=None, val_tokens=0)
+    once = build_corpus(config, tmp_path / "once")
+    twice = build_corpus(config.replace(dedup=False), tmp_path / "twice")
+    assert once.manifest.sources[rows].skipped == {"duplicate": 400}
+    assert twice.manifest.sources[rows].skipped == {}
+    assert len(documents(twice, "train")) == 800 == 2 * len(documents(once, "train"))
+
+
+def test_all_there_is(config: DataConfig, tmp_path: Path):
+    corpus = build_corpus(config.replace(train_tokens=None, val_tokens=100), tmp_path / "corpus")
+    # A twentieth of 400 documents of some 8 tokens is more than 100: the rest of it is trained on.
+    assert len(corpus.val) == 100
+    lost = set(TEXTS) - set(documents(corpus, "train")) - set(documents(corpus, "val")[:-1])
+    assert len(lost) == 1  # the one that is cut at the validation split's end
+    few = build_corpus(config.replace(train_tokens=None), tmp_path / "few")
+    assert len(documents(few, "val")) == 20
+
+
+def test_the_manifest_has_a_hash_of_each_sources_texts(config: DataConfig, rows: str, tmp_path: Path):
+    hashes = []
+    for number in range(3):
+        hashes.append(build_corpus(config, tmp_path / str(number)).manifest.sources[rows].hash)
+        if number == 1:
+            Path(rows).write_text(Path(rows).read_text().replace("value_3 ", "value_x "))
+    assert len(hashes[0]) == 128 // 4
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+MEMORY = """
+import resource, sys
+from sparsecircuits.data import DataConfig, build_corpus
+def build(source, folder):
+    build_corpus(DataConfig(mix={source: 1.0}, train_tokens=None, tokenizer_chars=100_000), folder)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small, large, folder = sys.argv[1:]
+print(-build(small, folder + "/small") + build(large, folder + "/large"))
+"""
+
+
+def growth(tmp_path: Path, lines: Iterable[str]) -> float:
+    """MB by which the peak memory of a process grows when it builds from these lines after 2 MB of text."""
+    (tmp_path / "small.txt").write_text("".join(f"value_{i} = {i}\n".rjust(64) for i in range(32_000)))
+    with (tmp_path / "large.txt").open("w") as file:
+        file.writelines(lines)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [str(tmp_path / "small.txt"), str(tmp_path / "large.txt"), str(tmp_path)]
+    command = [sys.executable, "-c", MEMORY, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_memory_does_not_grow_with_a_source(tmp_path: Path):
+    """128 MB in one file, nearly all of it said again and again, which is quickly read."""
+    block = "".join(f"value_{i} = {i} + 1\n".rjust(64) for i in range(16_384))  # documents of 128 lines
+    assert growth(tmp_path, [block] * 128) < 40
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_corpus(tmp_path: Path):
+    """400 MB of text in one file, all of it encoded."""
+    lines = (f"value_{i} = {i * 7919 % 10007}; print(value_{i})\n".rjust(64) for i in range(6_250_000))
+    assert growth(tmp_path, lines) < 100

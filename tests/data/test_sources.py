@@ -181,3 +181,45 @@ def test_idioms_do_not_end_and_follow_the_seed():
     assert len(first) == 50
     assert first == list(itertools.islice(read_source("idioms", 3), 50))
     assert first != list(itertools.islice(read_source("idioms", 4), 50))
+
+
+def test_a_pattern_takes_text_of_any_ending(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("a.md", "deep/b.md", "c.txt", "deep/d.rst", ".hidden/e.md"):
+        (tmp_path / name).write_text(name)
+    jsonl(tmp_path / "rows.jsonl", b'{"text": "row"}')
+    assert sorted(texts(f"{tmp_path}/**/*.md")) == ["a.md", "deep/b.md"]
+    assert sorted(texts(f"{tmp_path}/*.[mj]*")) == ["a.md", "row"]
+    assert texts(f"{tmp_path}/deep/?.rst") == ["deep/d.rst"]
+    with pytest.raises(DataError, match="no file matches the pattern"):
+        read_source(f"{tmp_path}/*.gone", 0)
+
+
+def test_a_folder_without_text_gives_its_rows(tmp_path: Path):
+    jsonl(tmp_path / "a.jsonl", b'{"text": "one"}')
+    jsonl(tmp_path / "b.jsonl", b'{"text": "two"}')
+    assert sorted(texts(tmp_path)) == ["one", "two"]
+    (tmp_path / "c.txt").write_text("three")
+    assert texts(tmp_path) == ["three"]
+
+
+def test_the_packages_of_the_running_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, second = tmp_path / "a" / "site-packages", tmp_path / "b" / "dist-packages"
+    for path, text in ((first / "one" / "x.py", "x"), (first / "one" / "y.txt", "y"), (second / "z.py", "z")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    link = tmp_path / "c" / "site-packages"
+    link.parent.mkdir()
+    link.symlink_to(first)
+    monkeypatch.setattr("sys.path", ["", str(first), str(tmp_path), str(second), str(link)])
+    assert sorted(read_source("site-packages", 0), key=lambda document: document.text) == [
+        Document("x", "site-packages/one/x.py"),
+        Document("z", "site-packages/z.py"),
+    ]
+
+
+def test_the_real_packages_are_code():
+    first = list(itertools.islice(read_source("site-packages", 0), 40))
+    assert all(document.origin.startswith("site-packages/") for document in first)
+    assert sum("def " in document.text or "import " in document.text for document in first) > 20

@@ -207,15 +207,15 @@ def sides(run: Run, other: Run) -> tuple[Side, Side]:
 
 
 def call_it(run: Run) -> str:
-    """A bundled run's name, or that of the folder."""
-    return example_name(run.folder) or run.folder.resolve().name
+    """The name of a bundled run, or of one on the Hub, or that of the folder."""
+    return example_name(run.folder) or run.origin or run.folder.resolve().name
 
 
 def default_picture(run: Run, other: Run) -> Path:
-    """``RUN/against_OTHER.png``; for a bundled run, into which nothing is written, here."""
-    bundled = example_name(run.folder)
-    name = f"against_{call_it(other)}.png"
-    return Path(f"{bundled}_{name}") if bundled else run.folder / name
+    """``RUN/against_OTHER.png``; for a run into which nothing is written, bundled or on the Hub, here."""
+    elsewhere = example_name(run.folder) or run.origin
+    name = f"against_{call_it(other)}.png".replace("/", "_")
+    return Path(f"{elsewhere}_{name}".replace("/", "_")) if elsewhere else run.folder / name
 
 
 def print_comparison(report: dict[str, Any]) -> None:

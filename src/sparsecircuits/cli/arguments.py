@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsecircuits.errors import CheckpointError, ConfigError, near_misses
+from sparsecircuits.errors import CheckpointError, ConfigError, HubError, near_misses
 from sparsecircuits.examples import EXAMPLES, example_folder, example_name
 
 if TYPE_CHECKING:
@@ -40,20 +41,32 @@ def new_run_folder(name: str) -> Path:
 
 
 def open_run(name: str) -> Run:
-    """Open RUN: a bundled run by its name, such as ``example``, a folder, or one in ``runs/``.
+    """Open RUN: a bundled run by its name, such as ``example``, a folder, one in ``runs/``, or ``org/name``.
+
+    The last is a run on the Hugging Face Hub, where nothing here is called so: what is here, and what is
+    written as a path, never touches the network (:mod:`sparsecircuits.interop.names`).
 
     Raises:
         CheckpointError: there is none; the message names the runs that sound like it.
     """
-    from sparsecircuits.train.run import RUN_FILE, Run
+    from sparsecircuits.train.run import RUN_FILE, Run, load_run
 
     if name in EXAMPLES:
         return Run.open(example_folder(name))
     folder = next((path for path in (Path(name), RUNS / name) if path.is_dir()), None)
     if folder is None:
+        from sparsecircuits.interop.names import SCHEME, hub_name  # it waits for more than most runs need
+
         found = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/{RUN_FILE}")]
         known = {*EXAMPLES, *(path.relative_to(RUNS).as_posix() for path in found)}
-        raise CheckpointError(f"no run {name!r}, here or in {RUNS}; {near_misses(name, known)}")
+        missing = f"no run {name!r}, here or in {RUNS}; {near_misses(name, known)}"
+        remote = hub_name(name, (Path(), RUNS))
+        if remote is None:
+            raise CheckpointError(missing)
+        try:
+            return dataclasses.replace(load_run(f"{SCHEME}{remote}"), origin=str(remote))
+        except HubError as error:
+            raise HubError(f"{missing}; on the Hub: {error}") from error
     return Run.open(folder)
 
 
@@ -62,15 +75,25 @@ def open_own_run(name: str) -> Run:
 
     Raises:
         CheckpointError: there is none.
-        ConfigError: it is a bundled run; the message says how to make a copy.
+        ConfigError: it is a bundled run, or one on the Hub; the message says how to make a copy.
     """
     run = open_run(name)
+    if run.origin is not None:
+        raise ConfigError(
+            f"{name!r} is on the Hub, and nothing is written into the cache's copy; make one of your own: "
+            f"sparsecircuits fetch {shlex.quote(run.origin)} --out mine"
+        )
     if example_name(run.folder):
         raise ConfigError(
             f"{name!r} comes with the package, and nothing is written into it; make a copy of your own: "
             f"cp -r {shlex.quote(str(run.folder))} mine (mine/README.md then says how to build its corpus)"
         )
     return run
+
+
+def is_read_only(run: Run) -> bool:
+    """Whether nothing is to be written into a run: it came with the package, or from the Hub."""
+    return run.origin is not None or example_name(run.folder) is not None
 
 
 def saved_circuits(run: Run, names: Sequence[str] = ()) -> list[Circuit]:

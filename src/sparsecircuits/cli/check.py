@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from sparsecircuits.cli.arguments import open_run, saved_circuits
+from sparsecircuits.cli.arguments import is_read_only, open_run, saved_circuits
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, near_misses
-from sparsecircuits.examples import example_name
 from sparsecircuits.validate.catalogue import KINDS, LEVELS, VERDICTS, Level
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def run(options: Options) -> int:
     else:
         print_cards(cards)
     ours = any(folder.parent == run.circuits for _, folder in asked)
-    if ours and example_name(run.folder) is None and not options.only and options.out is None:
+    if ours and not is_read_only(run) and not options.only and options.out is None:
         _write_page(run, options)
     states = [verdict.state for card in cards for verdict in card.verdicts if verdict.name == "Sufficient"]
     return 1 if "no" in states else 0
@@ -153,9 +152,11 @@ def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: 
     from sparsecircuits.study.check import CheckPlan, RunChecker
     from sparsecircuits.viz.collect import task_of
 
-    bundled = example_name(run.folder) is not None
-    if bundled and options.level == "full":
-        raise ConfigError("--level full keeps prunings in RUN, and nothing is written into a bundled run")
+    read_only = is_read_only(run)
+    if read_only and options.level == "full":
+        raise ConfigError(
+            "--level full keeps prunings in RUN, and nothing is written into a bundled run or one on the Hub"
+        )
     plan = CheckPlan(
         level=options.level,
         only=options.only,
@@ -170,7 +171,7 @@ def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: 
     with Progress() as progress:
         for circuit, folder in circuits:
             task = task_of(circuit, run, tasks)
-            path = _card_path(circuit, folder, options, bundled)
+            path = _card_path(circuit, folder, options, read_only)
             card = None if path is None else checker.load(circuit, task, path)
             bar = progress.add(f"check {circuit.task}" + (f": shown from {path}" if card else ""))
             if card is None:
@@ -186,15 +187,15 @@ def check_circuits(run: Run, circuits: Sequence[tuple[Circuit, Path]], options: 
     return cards
 
 
-def _card_path(circuit: Circuit, folder: Path, options: Options, bundled: bool) -> Path | None:
-    """Where a card goes: nowhere for a bundled run or single tests, unless a folder is given."""
+def _card_path(circuit: Circuit, folder: Path, options: Options, read_only: bool) -> Path | None:
+    """Where a card goes: nowhere for a run that is only read or single tests, unless a folder is given."""
     from sparsecircuits.validate.card import CARD_FILE
 
     if options.only:
         return None
     if options.out is not None:
         return options.out / f"{circuit.task.replace(':', '_')}.json"
-    return None if bundled else folder / CARD_FILE
+    return None if read_only else folder / CARD_FILE
 
 
 def print_card(card: Card) -> None:

@@ -64,8 +64,8 @@ class Options(Config):
     """It is trained on the documents among the first so many characters."""
     seed: int = 0
     """Chooses the idioms and stories, and the order of files."""
-    dedup: bool = True
-    """Drop a document whose text came before, and count it."""
+    keep_duplicates: bool = False
+    """Keep documents whose text came before, which are else left out and counted."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -74,8 +74,9 @@ def run(options: Options) -> None:
     """Build, or find it built, and print what it is made of."""
     from sparsecircuits.data import DataConfig, build_corpus
 
-    keys = ("vocab_size", "val_tokens", "tokenizer", "tokenizer_chars", "seed", "dedup")
+    keys = ("vocab_size", "val_tokens", "tokenizer", "tokenizer_chars", "seed")
     settings: dict[str, Any] = {key: getattr(options, key) for key in keys}
+    settings["dedup"] = not options.keep_duplicates
     settings["train_tokens"] = None if options.train_tokens == "all" else options.train_tokens
     if options.source:
         settings["mix"] = read_mix(options.source)

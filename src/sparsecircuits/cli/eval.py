@@ -225,7 +225,7 @@ def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None) -> float:
     from sparsecircuits.train import evaluate
 
     if corpus is not None:
-        return evaluate(model, corpus.val, limit=run.config.train.eval_tokens)
+        return evaluate(model, corpus.val, limit=run.config.train.eval_tokens, context=run.config.context)
     result = run.result()
     if result is None:
         raise CheckpointError(f"{run.folder}: neither its corpus nor its result.json is here")

@@ -29,7 +29,8 @@ KindName = Literal["training", "size-loss", "pruning", "card", "circuit", "drawi
 class Options(Config):
     """Draw a figure for a paper: SVG, PDF or PNG, in one style, with its data as CSV or JSON.
 
-    training RUN ...: loss, validation loss and density over the tokens seen.
+    training RUN ...: loss and validation loss, density, nonzero weights (L0), learning rate, gradient RMS,
+    dead neurons, kurtosis of the last residual stream, tokens a second, over the tokens seen.
 
     size-loss SOURCE ...: size of the circuits against their target loss (Fig 2), one line a task and run; a
     SOURCE is a run, a study's folder or a results.jsonl.
@@ -123,7 +124,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _training(options: Options) -> Made:
     from sparsecircuits.study.points import short_names
-    from sparsecircuits.viz.curve_charts import training_figure
+    from sparsecircuits.viz.training_charts import PANELS, training_figure
 
     runs, unfinished = {}, set()
     for word in options.sources:
@@ -136,7 +137,7 @@ def _training(options: Options) -> Made:
             unfinished.add(str(Path(word)))
     names = short_names(list(runs))
     runs = {names[word]: metrics for word, metrics in runs.items()}
-    keys = ("step", "tokens", "loss", "val_loss", "density")
+    keys = ("step", "tokens", "loss", "val_loss", *[panel.key for panel in PANELS])
     rows = [
         {"run": name, **{key: row.get(key) for key in keys}} for name, some in runs.items() for row in some
     ]

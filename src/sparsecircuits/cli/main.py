@@ -54,6 +54,7 @@ COMMANDS = {
     "demo": Command("train a sparse model and its dense twin, prune both, draw the circuits", resumes=True),
     "data": Command("turn text into a tokenizer and token shards", resumes=True),
     "train": Command("train a model on a corpus", resumes=True),
+    "runs": Command("list the runs: how far each is, and how good"),
     "eval": Command("measure a model: validation loss and every task"),
     "generate": Command("let a model go on with a text"),
     "task": Command("list the tasks, show one's prompt pairs, make and check one of your own"),
@@ -63,6 +64,8 @@ COMMANDS = {
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
+    "push": Command("put a model, its circuits and a card on the Hugging Face Hub"),
+    "fetch": Command("bring a run from the Hugging Face Hub into a folder of your own"),
     "planted": Command("score pruners on models whose circuits are known"),
     "tune-ops": Command("measure when sparse products are faster on this machine"),
 }

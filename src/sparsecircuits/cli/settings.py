@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError, near_misses
@@ -37,10 +37,12 @@ def override(config: ConfigType, words: Iterable[str]) -> ConfigType:
         if key not in known:
             raise ConfigError(f"unknown setting {key!r}; {_near(key, list(known))}")
         *path, last = key.split(".")
-        inner = data
+        inner, owner = data, config
         for part in path:
-            inner = inner[part]
-        inner[last] = parse_value(value)
+            inner, owner = inner[part], getattr(owner, part)
+        # Where none is the name of a choice, it does not mean that nothing is chosen.
+        choices = get_args(get_type_hints(type(owner))[last])
+        inner[last] = value if value in choices else parse_value(value)
     return type(config).from_dict(data)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from sparsecircuits.cli.arguments import new_run_folder
+from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
     from sparsecircuits.train.loop import Progress as Step
+
+#: As :data:`sparsecircuits.train.machine.TrackerName`, which help does not wait for.
+Tracker = Literal["wandb", "trackio", "tensorboard"]
 
 COLUMNS = (
     Column("val_loss", "validation loss", ".4f"),
@@ -37,34 +41,55 @@ class Options(Config):
     Everything goes into the run's folder. Ctrl-C and SIGTERM save before they end it (a second Ctrl-C ends it
     at once); the same command goes on where it stopped, and ends with the same weights as if it had not been.
 
-    Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+    Examples: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+
+    sparsecircuits train installed --source site-packages --set data.train_tokens=none
     """
 
-    run: Annotated[Positional[str], arg(metavar="RUN")]
+    run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
     """The run to make: a folder, or a name in runs/."""
     preset: str = "demo"
-    """What to start from: demo, demo_dense, small, tiny, stories."""
+    """What to start from: demo, demo_dense, small, tiny, stories, one of the paper's ablations
+    (ablate/no_anneal) or of its family of models (paper/4x-3.7M). --presets lists all."""
+    presets: bool = False
+    """List all presets, a line each, and stop."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """Change a setting of the preset, again for each: train.steps=3000, model.d_model=256,
     data.train_tokens=5000000. --show lists all."""
     data: Path | None = None
     """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    source: UseAppendAction[tuple[str, ...]] = ()
+    """Build the corpus in RUN/data of SOURCE or SOURCE=WEIGHT, again for each, instead of the preset's: a
+    folder, a file, site-packages, ... (sparsecircuits data --help has all)."""
+    track: Annotated[UseAppendAction[tuple[Tracker, ...]], arg(metavar="wandb|trackio|tensorboard")] = ()
+    """Send the metrics there as well as to RUN/metrics.jsonl, again for each: pip install
+    'sparsecircuits[track]'. Begin with WANDB_MODE=offline for wandb without a network."""
     show: bool = False
     """Print every setting as it would be, and stop."""
     json: bool = False
     """Print JSON instead of a table."""
 
 
+PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Column("source", "paper"))
+
+
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
-    from sparsecircuits.train import train
+    from sparsecircuits.train import Machine, train
     from sparsecircuits.train.lock import run_lock
     from sparsecircuits.train.memory import require_memory
+    from sparsecircuits.train.trackers import require_trackers
 
-    preset = resolve(options.preset, options.set, built=options.data is not None)
+    if options.presets:
+        _list_presets(options.json)
+        return
+    require_trackers(options.track)
+    preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
     if options.show:
         _show(preset, options.json)
         return
+    if options.run is None:
+        raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
     require_memory(preset.run)
     with run_lock(folder), Progress() as progress:
@@ -72,12 +97,12 @@ def run(options: Options) -> None:
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
-        per_step = config.train.rows * config.model.n_ctx
+        per_step = config.train.rows * config.context
 
         def watch(step: Step) -> None:
             bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
 
-        result = train(config, corpus, folder, watch)
+        result = train(config, corpus, folder, watch, Machine(track=options.track))
     row = {"run": str(folder), "corpus": str(corpus.folder), **dataclasses.asdict(result)}
     if options.json:
         print_json(row)
@@ -86,14 +111,15 @@ def run(options: Options) -> None:
     print(f"run: {folder}")
 
 
-def resolve(name: str, words: Sequence[str], *, built: bool = False) -> Preset:
-    """The preset ``name`` with the settings that ``words`` change.
+def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), built: bool = False) -> Preset:
+    """The preset ``name`` with the settings that ``words`` change, on text of ``sources`` if there are any.
 
     The size of the vocabulary is one setting, ``data.vocab_size``; the model's follows.
 
     Args:
         name: of a preset.
         words: ``KEY=VALUE``.
+        sources: ``SOURCE`` or ``SOURCE=WEIGHT``.
         built: whether the corpus is there already, so that nothing of it can be set.
 
     Raises:
@@ -107,6 +133,10 @@ def resolve(name: str, words: Sequence[str], *, built: bool = False) -> Preset:
         raise ConfigError("model.vocab_size follows the corpus' tokenizer; set data.vocab_size")
     if built and (wrong := sorted(key for key in values if key.startswith("data."))):
         raise ConfigError(f"--data names a corpus that is built already; leave out {', '.join(wrong)}")
+    if built and sources:
+        raise ConfigError("--data names a corpus that is built already; leave out --source")
+    if sources:
+        preset = preset.replace(data=preset.data.replace(mix=read_mix(sources)))
     if "data.vocab_size" in values:
         words = [*words, f"model.vocab_size={values['data.vocab_size']}"]
     return override(preset, words)
@@ -119,6 +149,16 @@ def _corpus(preset: Preset, built: Path | None, folder: Path, progress: Progress
     if built is not None:
         return Corpus.open(built)
     return build_corpus(preset.data, folder / "data", progress.stage)
+
+
+def _list_presets(as_json: bool) -> None:
+    from sparsecircuits.presets import PRESETS
+
+    rows = [{"name": name, "about": entry.about, "source": entry.source} for name, entry in PRESETS.items()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, PRESET_COLUMNS)
 
 
 def _show(preset: Preset, as_json: bool) -> None:

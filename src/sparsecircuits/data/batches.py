@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.random import Philox
 
 from sparsecircuits.errors import DataError
 
@@ -45,7 +46,7 @@ def offsets(total: int, *, seed: int, step: int, rows: int, n_ctx: int) -> np.nd
     require_window(total, n_ctx)
     if not (0 <= seed < 2**64 and 0 <= step < 2**64):
         raise ValueError(f"seed {seed} and step {step} must be from 0 to 2**64 - 1")
-    bits = np.random.Philox(key=np.array([seed, step], dtype=np.uint64)).random_raw(rows)
+    bits = Philox(key=np.array([seed, step], dtype=np.uint64)).random_raw(rows)
     choices = total - n_ctx
     return np.array([(int(word) * choices) >> 64 for word in bits], dtype=np.int64)
 

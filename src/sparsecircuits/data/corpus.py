@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SHARDS: dict[Split, str] = {"train": "train.bin", "val": "val.bin"}
-_IDS_AT_ONCE = 1 << 24
+_IDS_AT_ONCE = 1 << 20
 _BYTES_WITHOUT_PROGRESS = 1 << 28
 
 
@@ -71,7 +71,7 @@ class Corpus:
         for split, name in SHARDS.items():
             arrays[split] = _map_shard(folder / name, manifest, split)
             if name not in known:
-                _check_ids(folder / name, arrays[split], manifest.vocab_size)
+                _check_ids(folder / name, arrays[split].dtype, manifest.vocab_size)
         checked.note(manifest.files)
         return cls(folder, manifest, tokenizer, train=arrays["train"], val=arrays["val"])
 
@@ -123,12 +123,15 @@ def _map_shard(path: Path, manifest: Manifest, split: str) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="r") if count else np.zeros(0, dtype=dtype)
 
 
-def _check_ids(path: Path, tokens: np.ndarray, vocab_size: int) -> None:
-    for start in range(0, len(tokens), _IDS_AT_ONCE):
-        ids = tokens[start : start + _IDS_AT_ONCE]
-        if int(ids.max()) >= vocab_size:
-            where = int(np.argmax(ids >= vocab_size))
-            raise DataError(
-                f"{path}: byte {(start + where) * tokens.itemsize:,}: token id {int(ids[where])}; "
-                f"the vocabulary has {vocab_size} entries"
-            )
+def _check_ids(path: Path, dtype: np.dtype, vocab_size: int) -> None:
+    """Read them all; not through the map, whose pages would count as this process' memory."""
+    byte = 0
+    with path.open("rb") as file:
+        while len(ids := np.fromfile(file, dtype=dtype, count=_IDS_AT_ONCE)):
+            if int(ids.max()) >= vocab_size:
+                where = int(np.argmax(ids >= vocab_size))
+                raise DataError(
+                    f"{path}: byte {byte + where * ids.itemsize:,}: token id {int(ids[where])}; "
+                    f"the vocabulary has {vocab_size} entries"
+                )
+            byte += ids.nbytes

@@ -56,6 +56,8 @@ __all__ = [
 
 BUILDING = "building"
 PART_CHARS = 1_000_000
+_ENCODED_CHARS = 100_000
+"""So many at a time: while a text is encoded it takes a hundred bytes for each token."""
 VAL_SHARE_OF_ALL = 0.05
 """The validation split's share where ``train_tokens`` is None, until it has its tokens."""
 _MOST_THREADS = 32
@@ -184,10 +186,14 @@ def _write(
 
 def _encode(tokenizer: Tokenizer, draws: list[Draw], dtype: np.dtype) -> tuple[np.ndarray, list[int]]:
     """Token ids of documents, each begun by <|endoftext|>, one after the other; and how many each has."""
-    encoded = tokenizer.encode_batch([draw.document.text for draw in draws])
-    lengths = [1 + len(ids) for ids in encoded]
-    flat = itertools.chain.from_iterable(itertools.chain((tokenizer.eot_id,), ids) for ids in encoded)
-    return np.fromiter(flat, dtype=dtype, count=sum(lengths)), lengths
+    pieces: list[np.ndarray] = []
+    lengths: list[int] = []
+    texts = iter(draws)
+    while some := list(_first(texts, _ENCODED_CHARS)):
+        for ids in tokenizer.encode_batch([draw.document.text for draw in some]):
+            pieces.append(np.array([tokenizer.eot_id, *ids], dtype=dtype))
+            lengths.append(len(pieces[-1]))
+    return np.concatenate(pieces), lengths
 
 
 def _parts(

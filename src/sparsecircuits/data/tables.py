@@ -17,7 +17,7 @@ from sparsecircuits.data.texts import text_of_row
 from sparsecircuits.errors import DataError, near_misses
 
 _ROWS = 64
-_HUB_NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
+_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[\w.-]+))?")
 _SAVED = ("state.json", "dataset_dict.json")
 """One of them is in a folder that ``save_to_disk`` wrote."""
 
@@ -76,7 +76,7 @@ def read_hub(
 
 def check_hub_name(name: str) -> None:
     """Raise :class:`DataError` unless ``name`` is a folder, or spelled as a data set on the Hub is."""
-    if not Path(name).is_dir() and not _HUB_NAME.fullmatch(name):
+    if not (name and Path(name).is_dir()) and not _HUB_NAME.fullmatch(name):
         raise DataError(
             f"source 'hf:{name}': neither a folder nor a name on the Hub; allowed: hf:NAME, hf:ORG/NAME, "
             "hf:ORG/NAME:CONFIG, hf:FOLDER"

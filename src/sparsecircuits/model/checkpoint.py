@@ -5,12 +5,16 @@ so a weight-sparse model is a small file. Files of format version 1, all dense, 
 
 ``load_model`` dispatches on a small registry of readers, each of which says whether a source is
 its own; higher floors add theirs (run folders, foreign releases), so that this file knows no one
-above it. Nothing is loaded by halves: wrong names, shapes, sizes or values raise
+above it. Where a source is no folder here, a registry of locators is asked in the same way, of which
+one knows the Hugging Face Hub; a source that is here never leaves the machine.
+
+Nothing is loaded by halves: wrong names, shapes, sizes or values raise
 :class:`~sparsecircuits.errors.CheckpointError` naming the file.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from collections.abc import Callable
@@ -34,6 +38,14 @@ FORMAT = "sparsecircuits.model"
 FORMAT_VERSION = 2
 
 
+#: Modules of higher floors that are imported where a source is none of what is known so far: they add to
+#: LOCATORS and READERS.
+HIGHER = ("sparsecircuits.train.run", "sparsecircuits.interop.hub")
+#: From a source that is not here, a revision or None, and a token or None, to a folder; None: not its own.
+Locator = Callable[[str, str | None, str | bool | None], Path | None]
+LOCATORS: list[Locator] = []
+
+
 class Reader(NamedTuple):
     """How to read one kind of source."""
 
@@ -54,18 +66,48 @@ def save_model(model: SparseGPT, folder: str | Path) -> None:
     save_weights(model, folder / WEIGHTS_FILE)
 
 
-def load_model(source: str | Path) -> SparseGPT:
-    """Read a model from a saved folder or anything else that a registered reader knows.
+def locate(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """The folder that a source means: itself, or where a locator brings what is not here.
+
+    Raises:
+        CheckpointError: a revision of a folder is asked for; or what the locator raises.
+    """
+    if isinstance(source, str) and not Path(source).exists():
+        _import_higher()
+        for locator in LOCATORS:
+            if (folder := locator(source, revision, token)) is not None:
+                return folder
+    if revision is not None:
+        raise CheckpointError(f"{source}: a folder has no revision {revision!r}; a name on the Hub has")
+    return Path(source)
+
+
+def load_model(
+    source: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> SparseGPT:
+    """Read a model from a saved folder or anything else that a registered reader or locator knows.
+
+    Args:
+        source: where it is; see :func:`locate`.
+        revision: of a model on the Hub.
+        token: for the Hub.
 
     Raises:
         CheckpointError: nothing there, or a file that is damaged or does not fit its config.
     """
-    path = Path(source)
+    path = locate(source, revision=revision, token=token)
+    if not any(reader.recognises(path) for reader in READERS):
+        _import_higher()
     for reader in READERS:
         if reader.recognises(path):
             return reader.load(path)
     what = "is not a folder" if not path.is_dir() else f"holds no {CONFIG_FILE}"
     raise CheckpointError(f"{path}: no model here: it {what}")
+
+
+def _import_higher() -> None:
+    for module in HIGHER:
+        importlib.import_module(module)
 
 
 def save_weights(model: SparseGPT, path: Path) -> None:

@@ -34,6 +34,7 @@ from sparsecircuits.ops import bigram_cross_entropy, end_attention, sink_attenti
 from sparsecircuits.ops.choice import sparse_pays
 
 if TYPE_CHECKING:
+    from sparsecircuits.interop import Pushed
     from sparsecircuits.model.hooks import Hook
 
 
@@ -344,12 +345,42 @@ class SparseGPT(nn.Module):
 
         save_model(self, folder)
 
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+        token: str | bool | None = None,
+        license: str | None = None,
+    ) -> Pushed:
+        """Push it to the Hugging Face Hub as ``org/name``: :func:`sparsecircuits.interop.push_model`."""
+        from sparsecircuits.interop import push_model
+
+        return push_model(
+            self, name, private=private, revision=revision, message=message, token=token, license=license
+        )
+
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> SparseGPT:
-        """Read what :meth:`save_pretrained` wrote, or a run once ``sparsecircuits.train`` is imported."""
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    ) -> SparseGPT:
+        """Read what :meth:`save_pretrained` or :meth:`push_to_hub` wrote.
+
+        Args:
+            source: a folder, or ``org/name`` on the Hub, or ``org/name@revision``; a model, or a run with
+                one. What is here, and what is written as a path, never touches the network.
+            revision: on the Hub, a branch, a tag or a commit.
+            token: for the Hub; None: the one that ``huggingface_hub`` finds.
+
+        Raises:
+            CheckpointError: nothing there, or damaged; a :class:`~sparsecircuits.errors.HubError` if it is
+                the Hub that has no such model, or does not let it out.
+        """
         from sparsecircuits.model.checkpoint import load_model
 
-        return load_model(source)
+        return load_model(source, revision=revision, token=token)
 
 
 def _site(config: GPTConfig, layer: int, site: str, activation: Activation | None = None) -> Site:

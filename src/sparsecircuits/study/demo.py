@@ -210,7 +210,7 @@ def train_jobs(configs: Mapping[str, RunConfig], corpus: Corpus, folder: Path) -
 
 
 def _train(config: RunConfig, corpus: Path, folder: Path, report: Report) -> None:
-    per_step = config.train.rows * config.model.n_ctx
+    per_step = config.train.rows * config.context
     train(
         config, Corpus.open(corpus), folder, lambda step: report(step.step, step.loss, step.step * per_step)
     )

@@ -20,7 +20,9 @@ class TrainConfig(Config):
     steps: int = 1000
     """Optimizer steps."""
     rows: int = 16
-    """Sequences in a batch, each n_ctx tokens long (paper: 512 x 256 tokens)."""
+    """Sequences in a batch, each of context tokens (paper: 512 x 256 tokens)."""
+    context: int | None = None
+    """Tokens of a sequence; None: the model's n_ctx (script: 256, in models with 1024 positions)."""
     seed: int = 0
     """Seed of the initial weights and of the batches."""
 
@@ -73,6 +75,11 @@ class TrainConfig(Config):
     sparsity: Literal["topk", "hard_concrete"] = "topk"
     """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
+    gate_lr: float = 0.05
+    """Rate at which hard_concrete's gates learn, through the whole run (ours)."""
+    gate_stop: float = 0.9
+    """Share of the steps after which hard_concrete's gates are fixed, at exactly the budget of topk; not
+    below anneal_stop (ours)."""
 
     revive: Literal["none", "resample", "leak"] = "none"
     """What is done for MLP neurons that have not fired for revive_every steps (:mod:`.revive`). resample:
@@ -97,6 +104,8 @@ class TrainConfig(Config):
         for name in ("steps", "rows", "eval_every", "eval_tokens", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.context is not None and self.context < 1:
+            raise ConfigError(f"TrainConfig.context is {self.context}; it must be at least 1")
         for name in ("density", "embed_density"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -114,6 +123,11 @@ class TrainConfig(Config):
             raise ConfigError(f"TrainConfig.revive_stop is {self.revive_stop}; it must be in [0, 1]")
         if self.revive != "none" and self.sparsity != "topk":
             raise ConfigError(f"TrainConfig.revive = {self.revive!r} needs sparsity = 'topk'")
+        if not self.anneal_stop <= self.gate_stop <= 1 and self.sparsity == "hard_concrete":
+            raise ConfigError(
+                f"TrainConfig.gate_stop is {self.gate_stop}; it must be from anneal_stop = "
+                f"{self.anneal_stop} to 1"
+            )
         if self.seed < 0 or self.seed >= 2**63:
             raise ConfigError(f"TrainConfig.seed is {self.seed}; it must be from 0 to 2**63 - 1")
         for name in ("beta1", "beta2"):
@@ -122,6 +136,6 @@ class TrainConfig(Config):
         for name in ("floor", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("lr", "eps", "anneal_power"):
+        for name in ("lr", "eps", "anneal_power", "gate_lr"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")

@@ -12,14 +12,22 @@ from sparsecircuits.model import SparseGPT
 
 @memory_advice("validation", "fewer rows at once (evaluate(rows=...)), or by a smaller model.n_ctx")
 @torch.no_grad()
-def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, rows: int = 32) -> float:
-    """Mean next-token loss of ``model`` over consecutive windows of ``n_ctx`` tokens.
+def evaluate(
+    model: SparseGPT,
+    tokens: np.ndarray,
+    *,
+    limit: int | None = None,
+    rows: int = 32,
+    context: int | None = None,
+) -> float:
+    """Mean next-token loss of ``model`` over consecutive windows of tokens.
 
     Args:
         model: any model.
         tokens: [count] token ids, such as ``corpus.val``.
         limit: stop after about so many predicted tokens, but not before one batch (None: all).
         rows: windows in a batch.
+        context: tokens of a window; None: the model's n_ctx.
 
     Returns:
         Cross entropy in nats per token.
@@ -29,7 +37,7 @@ def evaluate(model: SparseGPT, tokens: np.ndarray, *, limit: int | None = None, 
         OutOfMemory: memory ran out.
     """
     total, count = 0.0, 0
-    for window in sequential_batches(tokens, rows=rows, n_ctx=model.config.n_ctx):
+    for window in sequential_batches(tokens, rows=rows, n_ctx=context or model.config.n_ctx):
         if limit is not None and count >= max(1, limit):
             break
         target = window[:, 1:]

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from sparsecircuits.data.batches import batch
+from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import Part
-from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.guard import TrainingDiverged
+from sparsecircuits.train.hard_concrete import optimizer_for
 from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
@@ -95,7 +93,7 @@ def train(
     machine = machine or Machine()
     folder = Path(folder)
     require_trackers(machine.track)
-    corpus.require_context(config.model.n_ctx)
+    corpus.require_context(config.context)
     require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
@@ -103,7 +101,7 @@ def train(
         return TrainResult(**done)
     with run_lock(folder), stop_signals() as stop:
         run = Run.create(folder, config, corpus)
-        optimizer = SparseOptimizer(model, config.train)
+        optimizer = optimizer_for(model, config.train)
         parts: dict[str, Part] = {"optimizer": optimizer}
         keeper = Keeper(run, model, parts, machine.keep)
         with keeper.watching():
@@ -125,28 +123,29 @@ def _train(
     if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
 
-    trackers = Trackers(machine.track, run, state.step)
-    run.truncate_metrics(state.step)
-
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
-    with trackers:
+    with (
+        Trackers(machine.track, run, state.step) as trackers,
+        _reader(corpus, config, state.step) as reader,
+        optimizer.reviving(),
+    ):
+        run.truncate_metrics(state.step)
         for step in range(state.step, recipe.steps):
-            began = time.monotonic()
-            tokens = _batch(corpus, step, config)
-            waited = time.monotonic() - began
-            seen = train_step(model, optimizer, tokens, step, recipe, machine)
+            with pace.step(reader):
+                seen = train_step(model, optimizer, next(reader), step, recipe, machine)
             machine = machine.replace(micro_rows=seen.micro_rows)
-            pace.add(seconds=time.monotonic() - began, waited=waited)
             done, last = step + 1, step + 1 == recipe.steps
             val_loss = vitals = interim = None
             if last or done % recipe.eval_every == 0:
-                val_loss, vitals, interim = _validated(model, corpus, done, recipe)
+                val_loss, vitals, interim = _validated(model, corpus, done, config)
             seconds = time.monotonic() - started
             if val_loss is not None or done % recipe.log_every == 0:
                 row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
                 row |= {"l0": nonzeros(model)} | pace.take()
+                if optimizer.reviver is not None:
+                    row["revived"] = optimizer.reviver.revived
                 if vitals is not None:
                     row |= vitals.row()
                 keeper.log(row)
@@ -161,7 +160,7 @@ def _train(
                 stop.leave()
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens)
+        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens, context=config.context)
     tokens = recipe.steps * _tokens_per_step(config)
     result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
     keeper.finish(result.__dict__)
@@ -180,23 +179,31 @@ class Validated(NamedTuple):
     """On eval_tokens / 8 tokens, whichever step it is, so that checkpoints can be compared."""
 
 
-def _validated(model: SparseGPT, corpus: Corpus, done: int, recipe: TrainConfig) -> Validated:
-    few = recipe.eval_tokens // 8
-    last = done == recipe.steps
-    loss, vitals = validate(model, corpus.val, limit=recipe.eval_tokens if last else few, sample=few)
-    interim = evaluate(model, corpus.val, limit=few) if last else loss
+def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -> Validated:
+    recipe, context = config.train, config.context
+    few, last = recipe.eval_tokens // 8, done == recipe.steps
+    limit = recipe.eval_tokens if last else few
+    loss, vitals = validate(model, corpus.val, limit=limit, sample=few, context=context)
+    interim = evaluate(model, corpus.val, limit=few, context=context) if last else loss
     if not math.isfinite(loss + interim):
         raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
     return Validated(loss, vitals, interim)
 
 
-def _batch(corpus: Corpus, step: int, config: RunConfig) -> Tensor:
+def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:
     recipe = config.train
-    return batch(corpus.train, seed=recipe.seed, step=step, rows=recipe.rows, n_ctx=config.model.n_ctx)
+    return BatchReader(
+        corpus.train,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        n_ctx=config.context,
+        first_step=step,
+        last_step=recipe.steps,
+    )
 
 
 def _tokens_per_step(config: RunConfig) -> int:
-    return config.train.rows * config.model.n_ctx
+    return config.train.rows * config.context
 
 
 def _metrics(

@@ -6,6 +6,7 @@ Gradients divided by their RMS, Adam, projection, decoupled decay.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.revive import Reviver
-from sparsecircuits.train.schedules import densities_at, lr_at
+from sparsecircuits.train.schedules import Densities, densities_at, lr_at
 
 #: Above this density no sparse kernel is faster, so that nobody looks for patterns.
 PATTERNS_BELOW = 0.5
@@ -58,13 +59,12 @@ class SparseOptimizer:
         vars(self.adam).update(grad_scale=divisor, found_inf=torch.zeros(()))
         for group in self.adam.param_groups:
             group["lr"] = lr
-        self.adam.step()
         if self.reviver is not None:
-            self.reviver.observe()
-            self.reviver.revive(step, self.adam.state)
+            self.reviver.look(step, self.adam.state)
+        self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         densities = densities_at(step, self.config)
-        project(self.matrices, densities)
+        self.constrain(densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         for module in self.linears:
@@ -78,6 +78,17 @@ class SparseOptimizer:
     def forget_gradients(self) -> None:
         """As before the first backward pass."""
         self.adam.zero_grad(set_to_none=True)
+
+    def begin(self, step: int) -> None:
+        """Called before the forward of each step; nothing to do for top-k."""
+
+    def constrain(self, densities: Densities) -> None:
+        """What follows Adam's step: the projection."""
+        project(self.matrices, densities)
+
+    def reviving(self) -> AbstractContextManager[None]:
+        """To be around the training steps: what reviving dead neurons needs of a forward pass."""
+        return nullcontext() if self.reviver is None else self.reviver.attached()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Adam's moments and step counts as named tensors."""

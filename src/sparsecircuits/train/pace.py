@@ -1,38 +1,49 @@
 """How fast training is between two lines of its metrics, and how long it waited for data.
 
-Only steps count: validation, saving and drawing are left out. These numbers depend on the machine and the hour;
-all keys of that kind are :data:`~sparsecircuits.train.run.TIMING`.
+Only steps count: validation, saving and drawing are left out. These numbers depend on the machine and the
+hour; all keys of that kind are :data:`~sparsecircuits.train.run.TIMING`.
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Waiter(Protocol):
+    """Something that knows how long it kept others waiting so far, such as a reader of batches."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds."""
+        ...
 
 
 class Pace:
     """A stop watch for steps, set back at each line."""
 
-    def __init__(self, tokens_per_step: int) -> None:
-        self._per_step = tokens_per_step
+    def __init__(self, tokens_per_step: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._per_step, self._clock = tokens_per_step, clock
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
-    def add(self, *, seconds: float, waited: float) -> None:
-        """A step that took ``seconds`` in all, ``waited`` of them for its batch."""
+    @contextmanager
+    def step(self, reader: Waiter) -> Generator[None]:
+        """Around one step, which takes its batch from ``reader``."""
+        began, waited = self._clock(), reader.waited
+        yield
         self._steps += 1
-        self._seconds += seconds
-        self._waited += waited
+        self._seconds += self._clock() - began
+        self._waited += reader.waited - waited
 
     def take(self) -> dict[str, float]:
-        """What a line says of the steps since the last one; then counting begins anew.
-
-        >>> pace = Pace(tokens_per_step=100)
-        >>> pace.add(seconds=0.5, waited=0.1)
-        >>> pace.take()
-        {'tokens_per_second': 200.0, 'data_wait': 0.1, 'data_wait_share': 0.2}
-        """
-        seconds, waited = max(self._seconds, 1e-9), self._waited
+        """What a line says of the steps since the last one; then counting begins anew."""
+        seconds = max(self._seconds, 1e-9)
         row = {
             "tokens_per_second": round(self._steps * self._per_step / seconds, 1),
-            "data_wait": round(waited, 6),
-            "data_wait_share": round(waited / seconds, 6),
+            "data_wait": round(self._waited, 6),
+            "data_wait_share": round(self._waited / seconds, 6),
         }
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
         return row

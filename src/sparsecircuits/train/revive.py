@@ -4,32 +4,36 @@ A neuron whose few weights are small is never among the largest activations of a
 flows back into it: it stays as it is, and its share of the weights is lost. Gao et al. 2025 name many dead
 neurons as a weakness and have no remedy. Two can be chosen here (``TrainConfig.revive``):
 
-- ``resample``: every ``revive_every`` steps, a neuron that did not fire in any of them is drawn anew. It gets as
-  many inputs as the living have on average, in a random direction of their mean length and with their
-  mean bias, and outputs of :data:`WRITE` times their mean length; its Adam moments become 0. That comes
-  before the projection of the step, so that the number of nonzero weights stays what it is to be, and the
+- ``resample``: every ``revive_every`` steps, a neuron that did not fire in any of them is drawn anew. It gets
+  as many inputs as the living have on average, in a random direction of their mean length and with their
+  mean bias, and outputs of :data:`WRITE` times their mean length; its Adam moments become 0. The
+  projection of the step comes after that, so that the number of nonzero weights stays what it is to be; the
   floor keeps the largest of the new ones.
 - ``leak``: for as long as it does not fire, gradients reach a neuron as if it had been chosen at every token.
   Outputs stay as they are, so that its inputs learn what its outputs would be good for.
 
-A neuron that fired has a gradient on what it writes, from some token of the batch: that is how it is seen, for
-the cost of a look at one matrix. Everything is a function of the seed, the step and :meth:`Reviver.state`.
+A neuron that fired has a gradient on what it writes, from some token of the batch: that is how it is seen,
+for the cost of a look at one matrix. Everything is a function of the seed, the step and
+:meth:`Reviver.state`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.sites import Site
+from sparsecircuits.model.sites import Site, SiteName
 from sparsecircuits.train.config import TrainConfig
 
+NEURONS = "mlp.post_act"
 #: Length of a new neuron's outputs, as a share of the living's: it is to find its use, not to disturb.
 WRITE = 0.2
 #: What a checkpoint calls these tensors.
@@ -66,24 +70,29 @@ class Reviver:
     def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
         self.config = config
         self.revived = 0
-        self.layers = [_watch(layer, block.mlp) for layer, block in enumerate(model.blocks)]
-        if config.revive == "leak":
-            for watched in self.layers:
-                watched.site.register_forward_hook(_leak(watched))
+        self.layers = [_watch(model, layer) for layer in range(model.config.n_layer)]
 
-    def observe(self) -> None:
-        """Note who fired, from the gradients of a step."""
-        for watched in self.layers:
-            if watched.writes.grad is not None:
-                watched.fired |= (watched.writes.grad != 0).any(0)
+    @contextmanager
+    def attached(self) -> Generator[None]:
+        """While it lasts, gradients leak to the dead, if that is the scheme."""
+        with ExitStack() as stack:
+            if self.config.revive == "leak":
+                for watched in self.layers:
+                    stack.callback(watched.site.register_forward_hook(_leak(watched)).remove)
+            yield
 
-    def revive(self, step: int, adam: AdamState) -> None:
-        """After the update of step ``step`` (from 0), before its projection: look, every so many steps.
+    def look(self, step: int, adam: AdamState) -> None:
+        """Note who fired in step ``step`` (from 0), and every so many steps revive who did not.
+
+        To be called when the step's gradients are there, before the weights change.
 
         Args:
             step: of the training.
             adam: the optimizer's state of each parameter.
         """
+        for watched in self.layers:
+            if watched.writes.grad is not None:
+                watched.fired |= (watched.writes.grad != 0).any(0)
         config, done = self.config, step + 1
         if done % config.revive_every:
             return
@@ -124,13 +133,17 @@ def resample(watched: Watched, floor: int, generator: torch.Generator, adam: Ada
         length = share * float(alive.norm(dim=1).mean())
         drawn = _directions(int(dead.sum()), rows.shape[1], size, generator) * length
         rows[dead] = drawn.to(rows)
-        for key in ("exp_avg", "exp_avg_sq"):
-            moment = adam[weight][key]
+        for moment in _moments(adam, weight):
             (moment if rows is weight else moment.T)[dead] = 0
     if watched.bias is not None:
         watched.bias[dead] = watched.bias[living].mean()
-        for key in ("exp_avg", "exp_avg_sq"):
-            adam[watched.bias][key][dead] = 0
+        for moment in _moments(adam, watched.bias):
+            moment[dead] = 0
+
+
+def _moments(adam: AdamState, weight: Tensor) -> list[Tensor]:
+    """Adam's of a parameter; none before the first step."""
+    return [value for key, value in adam.get(weight, {}).items() if key in ("exp_avg", "exp_avg_sq")]
 
 
 def _directions(count: int, width: int, size: int, generator: torch.Generator) -> Tensor:
@@ -140,7 +153,9 @@ def _directions(count: int, width: int, size: int, generator: torch.Generator) -
     return torch.zeros(count, width).scatter_(1, places, F.normalize(values, dim=1))
 
 
-def _leak(watched: Watched):
+def _leak(
+    watched: Watched,
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
     """A hook that hands the gradient of what dead neurons would have written on to their inputs."""
 
     def hook(site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
@@ -155,11 +170,15 @@ def _leak(watched: Watched):
     return hook
 
 
-def _watch(layer: int, mlp: nn.Module) -> Watched:
-    site, bias = mlp.post_act, mlp.c_fc.bias
-    assert isinstance(site, Site)
-    neurons = torch.zeros(len(mlp.c_fc.weight), dtype=torch.bool, device=mlp.c_fc.weight.device)
-    return Watched(layer, site, mlp.c_fc.weight, bias, mlp.c_proj.weight, neurons, neurons.clone())
+def _watch(model: SparseGPT, layer: int) -> Watched:
+    mlp = f"transformer.h.{layer}.mlp"
+    reads, writes = (model.get_parameter(f"{mlp}.{name}.weight") for name in ("c_fc", "c_proj"))
+    if hasattr(reads, "full_tensor"):
+        raise ConfigError("TrainConfig.revive needs whole weights; share the work by ddp, or revive none")
+    bias = model.get_parameter(f"{mlp}.c_fc.bias") if model.config.bias else None
+    neurons = torch.zeros(len(reads), dtype=torch.bool, device=reads.device)
+    site = model.sites()[str(SiteName(layer, NEURONS))]
+    return Watched(layer, site, reads, bias, writes, neurons, neurons.clone())
 
 
 def _generator(seed: int, step: int, layer: int) -> torch.Generator:

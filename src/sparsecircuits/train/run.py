@@ -11,6 +11,7 @@
       model/             config.json, model.safetensors: the finished model
       result.json        validation loss, density, tokens, seconds
       circuits/          what pruning found
+      trackers.json      what wandb, trackio and TensorBoard call the run, if metrics go there too
       lock               while somebody trains in it: who
 
 Every command takes such a folder; nothing else is state.
@@ -18,11 +19,12 @@ Every command takes such a folder; nothing else is state.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsecircuits.config import Config
 from sparsecircuits.data.shards import Corpus
@@ -37,17 +39,21 @@ from sparsecircuits.model.checkpoint import (
     Reader,
     load_model,
     load_weights,
+    locate,
 )
 from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.metrics import read_line
+
+if TYPE_CHECKING:
+    from sparsecircuits.interop import Pushed
 
 RUN_FILE = "run.json"
 RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
 METRICS_FILE = "metrics.jsonl"
 #: What training writes into the folder, and into the finished model's.
-FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json")
+FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json", "trackers.json")
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 #: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
 TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
@@ -64,6 +70,17 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     """The recipe."""
 
+    def validate(self) -> None:
+        if self.context > self.model.n_ctx:
+            raise ConfigError(
+                f"RunConfig: train.context is {self.context}; the model's n_ctx is {self.model.n_ctx}"
+            )
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence in training and validation."""
+        return self.model.n_ctx if self.train.context is None else self.train.context
+
 
 @dataclass(frozen=True)
 class Run:
@@ -72,10 +89,12 @@ class Run:
     folder: Path
     config: RunConfig
     corpus_folder: Path
+    origin: str | None = None
+    """Its name on the Hub, if it came from there; the folder is the cache's then, and not to be written."""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.origin or self.folder.name
 
     @property
     def checkpoints(self) -> Path:
@@ -183,6 +202,31 @@ class Run:
         model.save_pretrained(self.folder / "model")
         write_atomic(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+        token: str | bool | None = None,
+        license: str | None = None,
+        checkpoints: bool = False,
+    ) -> Pushed:
+        """Push it to the Hugging Face Hub as ``org/name``: :func:`sparsecircuits.interop.push_run`."""
+        from sparsecircuits.interop import push_run
+
+        return push_run(
+            self,
+            name,
+            private=private,
+            revision=revision,
+            message=message,
+            token=token,
+            license=license,
+            checkpoints=checkpoints,
+        )
+
     def log(self, line: str) -> None:
         """Append one JSON line of metrics.
 
@@ -214,9 +258,28 @@ class Run:
         return [line.rstrip("\n") for line in lines if line.endswith("\n")]
 
 
-def load_run(folder: str | Path) -> Run:
-    """Open a run folder: ``run = load_run("runs/demo/sparse"); model = run.model()``."""
-    return Run.open(folder)
+def load_run(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Run:
+    """Open a run: ``run = load_run("runs/demo/sparse"); model = run.model()``.
+
+    Args:
+        source: its folder, or ``org/name`` on the Hub, or ``org/name@revision``. What is here, and what is
+            written as a path, never touches the network.
+        revision: on the Hub, a branch, a tag or a commit.
+        token: for the Hub; None: the one that ``huggingface_hub`` finds.
+
+    Raises:
+        CheckpointError: no run there, or damaged; a :class:`~sparsecircuits.errors.HubError` if it is the Hub
+            that has no such run, or does not let it out.
+    """
+    folder = locate(source, revision=revision, token=token)
+    if folder == Path(source):
+        return Run.open(folder)
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError(
+            f"{source}: a model alone, not a run: it holds no {RUN_FILE}; SparseGPT.from_pretrained reads it"
+        )
+    run = Run.open(folder)
+    return dataclasses.replace(run, origin=str(source) if revision is None else f"{source}@{revision}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

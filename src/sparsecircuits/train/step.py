@@ -43,6 +43,7 @@ def train_step(
 
     def compute(micro: int) -> float:
         optimizer.forget_gradients()  # of a batch that took too much memory
+        optimizer.begin(step)
         return batch_loss(model, tokens, step, config, micro)
 
     loss, micro = fitting(compute, len(tokens), step, machine)

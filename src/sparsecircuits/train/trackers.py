@@ -1,7 +1,7 @@
 """Send what ``metrics.jsonl`` gets to wandb, trackio or TensorBoard as well.
 
-A tracker is anything that logs a row at a step and closes. Which ones a run has, and by what name each knows it,
-is in the folder's ``trackers.json``, so that a run that goes on does so there too: nothing twice, nothing
+A tracker is anything that logs a row at a step and closes. Which ones a run has, and by what name each knows
+it, is in the folder's ``trackers.json``, so that a run that goes on does so there too: nothing twice, nothing
 left out. Rows that a resumed run writes again are the same as before, and are not sent again; a tracker that
 joins late is sent the rows so far.
 
@@ -15,6 +15,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
 
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.model.checkpoint import write_atomic
+from sparsecircuits.files import write_atomic
 from sparsecircuits.train.machine import TrackerName
 from sparsecircuits.train.run import Run
 
@@ -41,8 +42,10 @@ _MODULES: dict[TrackerName, str] = {
 class Tracker(Protocol):
     """Where curves go."""
 
-    errors: tuple[type[Exception], ...]
-    """What may go wrong without being a mistake of ours."""
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What may go wrong without being a mistake of ours."""
+        ...
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the values of one step; steps rise."""
@@ -82,9 +85,7 @@ class Trackers:
             return
         rows = run.metrics()
         known = _read(run.folder / FILE)
-        keys = {
-            name: known.get(name) or f"{run.name}-{secrets.token_hex(4)}" for name in dict.fromkeys(names)
-        }
+        keys: dict[TrackerName, str] = {name: known.get(name) or _new_key(run) for name in names}
         for name, key in keys.items():
             joins = name not in known
             tracker = _opened(name, run, key, 1 if joins else step + 1)
@@ -219,6 +220,11 @@ def _import(name: TrackerName) -> ModuleType:
     if name == "trackio" and "step" not in inspect.signature(module.log).parameters:
         raise ConfigError("--track trackio needs a newer trackio: pip install -U trackio")
     return module
+
+
+def _new_key(run: Run) -> str:
+    """A name that nothing else has; of signs that all take."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[:60]}-{secrets.token_hex(4)}"
 
 
 def _read(path: Path) -> dict[TrackerName, str]:

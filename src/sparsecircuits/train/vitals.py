@@ -29,10 +29,10 @@ from sparsecircuits.model.hooks import Hook, hooked
 from sparsecircuits.model.sites import FINAL_SITE, Site, SiteName
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.projection import sparse_matrices
+from sparsecircuits.train.revive import NEURONS
 
 #: The sites whose channels are counted.
 WATCHED = ("attn.q", "attn.k", "attn.v", "mlp.post_act")
-NEURONS = "mlp.post_act"
 
 
 class Vitals(NamedTuple):
@@ -72,10 +72,12 @@ class Validation(NamedTuple):
     vitals: Vitals
 
 
-def validate(model: SparseGPT, tokens: np.ndarray, *, limit: int, sample: int) -> Validation:
-    """The mean loss of about ``limit`` tokens (:func:`evaluate`), and the vital signs of the first ``sample``."""
+def validate(
+    model: SparseGPT, tokens: np.ndarray, *, limit: int, sample: int, context: int | None = None
+) -> Validation:
+    """The mean loss of about ``limit`` tokens (:func:`evaluate`), and vital signs of the first ``sample``."""
     with watched(model, sample) as watch:
-        loss = evaluate(model, tokens, limit=limit)
+        loss = evaluate(model, tokens, limit=limit, context=context)
     return Validation(loss, watch.vitals())
 
 
@@ -90,14 +92,17 @@ class Watch:
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """Hook points, and what is to be called there."""
-        names = [str(SiteName(layer, site)) for layer in range(len(self._model.blocks)) for site in WATCHED]
+        names = [
+            str(SiteName(layer, site)) for layer in range(self._model.config.n_layer) for site in WATCHED
+        ]
         return [*[(name, self._count) for name in names], (FINAL_SITE, self._moments)]
 
     def vitals(self) -> Vitals:
         """The vital signs, of at least one forward pass."""
         dead = {name: int((~fired).sum()) for name, fired in self._fired.items()}
         widths = {name: len(fired) for name, fired in self._fired.items()}
-        squares = sum(float(one.weight.detach().norm()) ** 2 for one in sparse_matrices(self._model, floor=0))
+        matrices = sparse_matrices(self._model, floor=0)
+        squares = sum(float(_whole(matrix.weight).detach().norm()) ** 2 for matrix in matrices)
         rms = math.sqrt(squares / max(1, nonzeros(self._model)))
         kurtosis = self._kurtosis / self._tokens if self._tokens else None
         return Vitals(widths, dead, cut_off(self._model), kurtosis, rms)
@@ -129,7 +134,7 @@ def watched(model: SparseGPT, sample: int) -> Generator[Watch]:
 
 def nonzeros(model: SparseGPT) -> int:
     """L0: nonzero entries of the attention and MLP matrices, embedding and unembedding now."""
-    return sum(int(torch.count_nonzero(matrix.weight)) for matrix in sparse_matrices(model, floor=0))
+    return sum(int(torch.count_nonzero(_whole(matrix.weight))) for matrix in sparse_matrices(model, floor=0))
 
 
 def token_kurtosis(x: Tensor) -> Tensor:
@@ -145,18 +150,27 @@ def token_kurtosis(x: Tensor) -> Tensor:
 def cut_off(model: SparseGPT) -> dict[str, int]:
     """Channels by site that no weight reaches or, but for q and k, that none leaves."""
     found = {}
-    for layer, block in enumerate(model.blocks):
-        attention, mlp = block.attn, block.mlp
-        q, k, v = (attention.c_attn.weight != 0).any(1).chunk(3)
-        linked = {
+    for layer in range(model.config.n_layer):
+
+        def linked(matrix: str, axis: int, layer: int = layer) -> Tensor:
+            weight = model.get_parameter(f"transformer.h.{layer}.{matrix}.weight")
+            return (_whole(weight) != 0).any(axis)
+
+        q, k, v = linked("attn.c_attn", 1).chunk(3)
+        sites = {
             "attn.q": q,
             "attn.k": k,
-            "attn.v": v & (attention.c_proj.weight != 0).any(0),
-            NEURONS: (mlp.c_fc.weight != 0).any(1) & (mlp.c_proj.weight != 0).any(0),
+            "attn.v": v & linked("attn.c_proj", 0),
+            NEURONS: linked("mlp.c_fc", 1) & linked("mlp.c_proj", 0),
         }
-        for site, channels in linked.items():
+        for site, channels in sites.items():
             found[str(SiteName(layer, site))] = int((~channels).sum())
     return found
+
+
+def _whole(weight: Any) -> Tensor:
+    """All of a weight, also where each process holds a part of it; then all of them must ask."""
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 def _total(counts: dict[str, int]) -> int:

@@ -201,7 +201,7 @@ class Server:
         """
         run, circuit = self._listed(asked)
         if run.bundled:
-            raise Refused(f"{run.name} comes with the package, and nothing is written into it")
+            raise Refused(f"{run.name} comes with the package or from the Hub; nothing is written into it")
         labels, began = Labels.from_dict(asked.get("labels")), Labels.from_dict(asked.get("began"), "began")
 
         def write() -> Labels:

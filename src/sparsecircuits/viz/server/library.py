@@ -63,13 +63,14 @@ class ListedRun:
 
     @property
     def bundled(self) -> bool:
-        """Whether it came with the package, so that nothing is written into it."""
-        return example_name(self.run.folder) is not None
+        """Whether it came with the package or from the Hub, so that nothing is written into it."""
+        return self.run.origin is not None or example_name(self.run.folder) is not None
 
     def why_not_pruned(self) -> str | None:
         """Why no pruning can be started here; None: one can."""
         if self.bundled:
-            return "it comes with the package, and nothing is written into it; make a copy of your own"
+            place = "comes with the package" if self.run.origin is None else "is on the Hub"
+            return f"it {place}, and nothing is written into it; make a copy of your own"
         if not self.run.corpus_folder.is_dir():
             return "its corpus, which a pruning needs, is not there"
         return None
@@ -151,7 +152,7 @@ class Library:
             for path in sorted((run.folder / top).rglob(CIRCUIT_FILE)):
                 folder = path.parent
                 name = folder.relative_to(run.circuits if top == "circuits" else run.folder).as_posix()
-                self._add(found, damaged, name, folder, run.folder)
+                self._add(found, damaged, name, folder, _root(run))
         for place in self._more:
             for path in sorted(place.rglob(CIRCUIT_FILE)):
                 name = f"{place.name}/{path.parent.relative_to(place).as_posix()}"
@@ -214,13 +215,18 @@ def task_named(library: Library, run: Run, name: str) -> Task:
 
 
 def _is_whole(run: Run) -> bool:
-    """Whether a run is finished, and all of it lies in its folder."""
+    """Whether a run is finished, and all of it lies where its files may."""
     if not (run.folder / "result.json").is_file() or not (run.folder / "model").is_dir():
         return False
     files = [run.folder / name for name in _RUN_FILES] + [
         run.folder / "model" / name for name in _MODEL_FILES
     ]
-    return all(_is_inside(path, run.folder) for path in files)
+    return all(_is_inside(path, _root(run)) for path in files)
+
+
+def _root(run: Run) -> Path:
+    """Where a run's files may lie: in its folder; of one from the Hub, in its part of the cache, by links."""
+    return run.folder if run.origin is None else run.folder.parents[1]
 
 
 def _is_inside(path: Path, root: Path) -> bool:
