@@ -22,6 +22,10 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
     assert report["val_loss"] == pytest.approx(load_run(trained).result()["val_loss"], abs=1e-6)  # type: ignore[index]
     assert report["val_loss_measured"] is True
     assert report["density"] == pytest.approx(0.125, abs=1e-3)
+    last = load_run(trained).metrics()[-1]
+    vitals = report["vitals"]
+    assert (vitals["l0"], vitals["dead"]) == (last["l0"], last["dead"])
+    assert vitals["kurtosis"] == pytest.approx(last["kurtosis"], rel=1e-4)
     assert (report["pairs"], report["seed"]) == (32, 0)
     # 20 tasks on three splits and five variants, both sides of 32 pairs of each.
     assert report["overlap"] == {"prompts": 65 * 64, "found": 0, "tasks": {}}
@@ -133,6 +137,7 @@ def test_without_its_corpus_the_stored_loss_is_given(call, own_run: Path) -> Non
     shutil.rmtree(own_run / "data")
     done = call("eval", own_run, "--task", "else_elif", "--pairs", "8", "--json")
     assert done.json["val_loss_measured"] is False
+    assert done.json["vitals"] is None
     assert done.json["overlap"] is None
     assert done.json["val_loss"] == load_run(own_run).result()["val_loss"]  # type: ignore[index]
 
