@@ -97,10 +97,10 @@ def short(result: dict[str, Any]) -> str:
     return f"Short of its goal, {len(missed)} of {judged}:\n\n" + "\n".join(missed)
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table, its first line the heading."""
+def markdown(lines: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A table, its first line the heading; the first ``words`` columns to the left, the rest to the right."""
     head, *body = lines
-    ruled = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    ruled = [head, [*["---"] * words, *["---:"] * (len(head) - words)], *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in ruled)
 
 

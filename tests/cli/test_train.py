@@ -124,3 +124,26 @@ def test_another_config_in_the_same_folder_is_refused(call, trained: Path) -> No
     done = call("train", trained, "--preset", "tiny", "--set", "train.steps=251", "--data", trained / "data")
     assert done.code == 2
     assert "train.steps: 250 there, 251 here" in done.err
+
+
+def test_a_run_on_sources_that_are_named(call, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number}.py").write_text(f"value_{number} = {number}\nprint(value_{number})\n" * 20)
+    sizes = (
+        "--set",
+        "data.train_tokens=none",
+        "--set",
+        "data.vocab_size=270",
+        "--set",
+        "train.eval_tokens=64",
+    )
+    words = ("train", tmp_path / "mine", *SHORT, "--source", folder, *sizes)
+    assert call(*words).code == 0
+    manifest = load_run(tmp_path / "mine").corpus().manifest
+    assert manifest.config.mix == {str(folder): 1.0}
+    assert manifest.sources[str(folder)].train.documents + manifest.sources[str(folder)].val.documents == 60
+    refused = call(*words, "--data", tmp_path / "mine" / "data")
+    assert refused.code == 2
+    assert "leave out" in refused.err

@@ -27,8 +27,10 @@ def new_run_folder(name: str) -> Path:
     ['runs/mine', 'there/mine']
 
     Raises:
-        ConfigError: it is the name or the folder of a bundled run.
+        ConfigError: it is nothing, or the name or the folder of a bundled run.
     """
+    if not name.strip():
+        raise ConfigError("a run needs a name, or a folder")
     if name in EXAMPLES or example_name(name):
         raise ConfigError(
             f"{name!r} is a run that comes with the package; choose another name, or a path such as "

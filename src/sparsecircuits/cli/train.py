@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from sparsecircuits.cli.arguments import new_run_folder
+from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
@@ -40,7 +41,9 @@ class Options(Config):
     Everything goes into the run's folder. Ctrl-C and SIGTERM save before they end it (a second Ctrl-C ends it
     at once); the same command goes on where it stopped, and ends with the same weights as if it had not been.
 
-    Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+    Examples: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+
+    sparsecircuits train installed --source site-packages --set data.train_tokens=none
     """
 
     run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
@@ -55,6 +58,9 @@ class Options(Config):
     data.train_tokens=5000000. --show lists all."""
     data: Path | None = None
     """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    source: UseAppendAction[tuple[str, ...]] = ()
+    """Build the corpus in RUN/data of SOURCE or SOURCE=WEIGHT, again for each, instead of the preset's: a
+    folder, a file, site-packages, ... (sparsecircuits data --help has all)."""
     track: Annotated[UseAppendAction[tuple[Tracker, ...]], arg(metavar="wandb|trackio|tensorboard")] = ()
     """Send the metrics there as well as to RUN/metrics.jsonl, again for each: pip install
     'sparsecircuits[track]'. Begin with WANDB_MODE=offline for wandb without a network."""
@@ -78,7 +84,7 @@ def run(options: Options) -> None:
         _list_presets(options.json)
         return
     require_trackers(options.track)
-    preset = resolve(options.preset, options.set, built=options.data is not None)
+    preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
     if options.show:
         _show(preset, options.json)
         return
@@ -105,14 +111,15 @@ def run(options: Options) -> None:
     print(f"run: {folder}")
 
 
-def resolve(name: str, words: Sequence[str], *, built: bool = False) -> Preset:
-    """The preset ``name`` with the settings that ``words`` change.
+def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), built: bool = False) -> Preset:
+    """The preset ``name`` with the settings that ``words`` change, on text of ``sources`` if there are any.
 
     The size of the vocabulary is one setting, ``data.vocab_size``; the model's follows.
 
     Args:
         name: of a preset.
         words: ``KEY=VALUE``.
+        sources: ``SOURCE`` or ``SOURCE=WEIGHT``.
         built: whether the corpus is there already, so that nothing of it can be set.
 
     Raises:
@@ -126,6 +133,10 @@ def resolve(name: str, words: Sequence[str], *, built: bool = False) -> Preset:
         raise ConfigError("model.vocab_size follows the corpus' tokenizer; set data.vocab_size")
     if built and (wrong := sorted(key for key in values if key.startswith("data."))):
         raise ConfigError(f"--data names a corpus that is built already; leave out {', '.join(wrong)}")
+    if built and sources:
+        raise ConfigError("--data names a corpus that is built already; leave out --source")
+    if sources:
+        preset = preset.replace(data=preset.data.replace(mix=read_mix(sources)))
     if "data.vocab_size" in values:
         words = [*words, f"model.vocab_size={values['data.vocab_size']}"]
     return override(preset, words)

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from sparsecircuits.errors import CheckpointError, ConfigError, SaveError
 from sparsecircuits.files import cause_of, drop_cached, make_folder, placed, saving, write_atomic
+from sparsecircuits.memory import require_room
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.gpt import SparseGPT
 from sparsecircuits.model.sparse_file import pack, read_packed
@@ -180,6 +181,7 @@ def _load_saved(folder: Path) -> SparseGPT:
         raise CheckpointError(f"{path}: format version {version}, this release reads 1 and {FORMAT_VERSION}")
     try:
         config = GPTConfig.from_dict(data, where=str(path))
+        require_room(4 * config.weight_count, f"{path}: a model of {config.weight_count:,} weights")
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     tensors = _read_weights(_without_memory(config), folder / WEIGHTS_FILE)

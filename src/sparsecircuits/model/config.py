@@ -121,6 +121,18 @@ class GPTConfig(Config):
         return [SiteName(layer, site) for layer in range(self.n_layer) for site in SITES]
 
     @property
+    def weight_count(self) -> int:
+        """Weights of a model of this shape, all matrices dense; worked out without making one."""
+        heads, bias = self.heads * self.d_head, int(self.bias)
+        attention = 3 * heads * (self.read_width + bias) + self.d_model * (heads + bias)
+        mlp = self.mlp_width * (self.read_width + bias) + self.d_model * (self.mlp_width + bias)
+        norms = 2 * (self.d_model + (self.d_pos if self.positions == "concat" else 0))
+        block = attention + mlp + norms + (self.heads if self.sink else 0)
+        positions = self.n_ctx * {"none": 0, "learned": self.d_model, "concat": self.d_pos}[self.positions]
+        table = self.vocab_size**2 if self.uses_bigram else 0
+        return self.n_layer * block + (2 * self.vocab_size + 1) * self.d_model + positions + table
+
+    @property
     def node_count(self) -> int:
         """Nodes of the whole model at the eight sites (the public release adds d_model for final_resid)."""
         return self.n_layer * sum(self.width(site) for site in SITES)

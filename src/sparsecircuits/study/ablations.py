@@ -46,13 +46,15 @@ Outcome = Literal["worse", "better", "equal"]
 SMALL = 0.02
 #: In a trial's folder, what was measured.
 FIGURES = "figures.json"
-#: Prompt pairs of each task, and those that its scale is fitted on.
-PAIRS, TRAIN_PAIRS = 128, 64
+#: Prompt pairs of each task; its scale is fitted on half as many others.
+PAIRS = 128
 #: A neuron is dead if it is zero at every one of so many validation tokens.
 NEURON_TOKENS = 65_536
 
 
-def run_trial(config: RunConfig, corpus: Path, folder: Path, report: Report) -> dict[str, Any]:
+def run_trial(
+    config: RunConfig, corpus: Path, folder: Path, report: Report, pairs: int = PAIRS
+) -> dict[str, Any]:
     """Train and measure, as far as that is not done; returns what ``figures.json`` holds.
 
     The vocabulary's size is the corpus'. Where training diverged, ``error`` says how; figures are None.
@@ -66,14 +68,14 @@ def run_trial(config: RunConfig, corpus: Path, folder: Path, report: Report) -> 
         except TrainingDiverged as error:
             figures = _nothing(str(error))
         else:
-            figures = measure(load_run(folder), found)
+            figures = measure(load_run(folder), found, pairs)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
         write_atomic(path, (json.dumps(figures, indent=2) + "\n").encode())
     report(config.train.steps, None, None)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measure(run: Run, corpus: Corpus) -> dict[str, Any]:
+def measure(run: Run, corpus: Corpus, pairs: int = PAIRS) -> dict[str, Any]:
     """Figures of a finished run: what training stored, nonzero weights, dead neurons, twenty tasks."""
     result = run.result()
     assert result is not None
@@ -82,7 +84,7 @@ def measure(run: Run, corpus: Corpus) -> dict[str, Any]:
     tasks = {}
     for task in SUITES["python"].values():
         scored = evaluate_task(
-            model, task, tokenizer, pairs=PAIRS, train_pairs=TRAIN_PAIRS, splits=("heldout",)
+            model, task, tokenizer, pairs=pairs, train_pairs=pairs // 2, splits=("heldout",)
         )
         tasks[task.name] = {"loss": scored.loss, "accuracy": scored.accuracy, "done": scored.done}
     return {

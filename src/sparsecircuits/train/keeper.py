@@ -64,20 +64,12 @@ class Keeper:
         """Whether no checkpoint has so low a validation loss; None was not measured."""
         return val_loss is not None and (self._best is None or val_loss < self._best)
 
-    def log(self, row: Mapping[str, Any], *, required: bool = False) -> None:
-        """Append a line of metrics, after those that wait.
-
-        Raises:
-            SaveError: it could not be written, and it is ``required``.
-        """
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a line of metrics, after those that wait."""
         self._waiting.append(json_line(row))
         try:
-            while self._waiting:
-                self.run.log(self._waiting[0])
-                self._waiting.pop(0)
+            self._flush()
         except SaveError as error:
-            if required:
-                raise
             if len(self._waiting) == 1:
                 warnings.warn(f"{error}; the line waits, training goes on", stacklevel=2)
 
@@ -101,6 +93,7 @@ class Keeper:
         for part in self.parts.values():
             require_finite(part.state(), step, lr)
         try:
+            self._flush()  # a run that goes on from here has all lines before it
             save_checkpoint(
                 self.run.checkpoints,
                 self.model,
@@ -126,6 +119,10 @@ class Keeper:
         Raises:
             SaveError: one of them could not be written.
         """
-        while self._waiting:
-            self.run.log(self._waiting.pop(0))
+        self._flush()
         self.run.finish(self.model, dict(result))
+
+    def _flush(self) -> None:
+        while self._waiting:
+            self.run.log(self._waiting[0])
+            self._waiting.pop(0)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from sparsecircuits.errors import OutOfMemory
 from sparsecircuits.memory import memory_advice, require_room
-from sparsecircuits.model import GPTConfig
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.run import RunConfig
 
@@ -25,28 +24,13 @@ class Fitted(NamedTuple):
     micro_rows: int
 
 
-def weight_count(config: GPTConfig) -> int:
-    """How many weights a model of this shape has, without making one."""
-    c = config
-    reads, heads = c.read_width, c.heads * c.d_head
-    bias = int(c.bias)
-    attention = 3 * heads * (reads + bias) + c.d_model * (heads + bias) + (c.heads if c.sink else 0)
-    mlp = c.mlp_width * (reads + bias) + c.d_model * (c.mlp_width + bias)
-    norms = 2 * (c.d_model + (c.d_pos if c.positions == "concat" else 0))
-    positions = c.n_ctx * {"none": 0, "learned": c.d_model, "concat": c.d_pos}[c.positions]
-    table = c.vocab_size**2 if c.uses_bigram else 0
-    return (
-        c.n_layer * (attention + mlp + norms) + 2 * c.vocab_size * c.d_model + c.d_model + positions + table
-    )
-
-
 def require_memory(config: RunConfig) -> None:
     """Refuse a run whose weights alone, or one batch of whose tokens, this machine could not hold.
 
     Raises:
         ConfigError: with the bytes that it takes and the bytes that there are.
     """
-    count, recipe = weight_count(config.model), config.train
+    count, recipe = config.model.weight_count, config.train
     require_room(4 * count, f"a model of {count:,} weights (model.d_model = {config.model.d_model})")
     tokens = recipe.rows * (config.model.n_ctx + 1)
     require_room(8 * tokens, f"a batch of {recipe.rows} rows of {config.model.n_ctx + 1} tokens")

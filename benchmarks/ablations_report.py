@@ -1,0 +1,257 @@
+"""From trained ablations to rows with a verdict each, and the tables of ``docs/ablations.md``.
+
+Pure functions of what :func:`~sparsecircuits.study.ablations.run_trial` found, by name, seed and rate.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.report import figure, markdown, source
+from sparsecircuits.presets import ABLATIONS, BASELINE, Ablation
+from sparsecircuits.study.ablations import Verdict, differences, judge, noise
+
+#: The seed that other rates were tried with.
+RATE_SEED = 0
+
+
+class Key(NamedTuple):
+    """Which model."""
+
+    name: str
+    seed: int
+    rate: float = 1.0
+
+
+Found = Mapping[Key, Mapping[str, Any]]
+"""The figures of each trained model."""
+
+
+def losses(found: Found, name: str) -> dict[int, float]:
+    """Validation loss by seed, at the preset's own rate; infinite where training diverged."""
+    return {key.seed: _loss(row) for key, row in found.items() if (key.name, key.rate) == (name, 1.0)}
+
+
+def losses_by_rate(found: Found, entry: Ablation) -> dict[float, float]:
+    """Loss of the first seed by rate, as far as trained, if there are others than 1."""
+    keys = {rate: Key(entry.name, RATE_SEED, rate) for rate in sorted((1.0, *entry.rates))}
+    return {rate: _loss(found[key]) for rate, key in keys.items() if entry.rates and key in found}
+
+
+def _loss(row: Mapping[str, Any]) -> float:
+    return math.inf if row["error"] else row["val_loss"]
+
+
+def deviation(found: Found) -> float | None:
+    """Standard deviation of a difference to the baseline, from all changes with two seeds."""
+    base = losses(found, BASELINE.name)
+    return noise([differences(losses(found, entry.name), base) for entry in ABLATIONS])
+
+
+def rows(found: Found) -> list[dict[str, Any]]:
+    """A row for each ablation that was trained, in their order; plain data."""
+    spread = deviation(found)
+    return [_row(found, entry, spread) for entry in ABLATIONS if losses(found, entry.name)]
+
+
+def _row(found: Found, entry: Ablation, spread: float | None) -> dict[str, Any]:
+    against = entry.against or BASELINE.name
+    mine = losses(found, entry.name)
+    by_seed = differences(mine, losses(found, against))
+    verdict = judge(by_seed, spread, entry.expected)
+    models = [found[Key(entry.name, seed)] for seed in mine]
+    return {
+        "name": entry.name,
+        "about": entry.about,
+        "source": entry.source,
+        "found": entry.found,
+        "expected": entry.expected,
+        "against": against,
+        "losses": {str(seed): _finite(loss) for seed, loss in mine.items()},
+        "differences": {str(seed): _finite(value) for seed, value in by_seed.items()},
+        "from_baseline": _from_baseline(mine, losses(found, BASELINE.name), spread),
+        **_told(verdict),
+        "at_best_rate": _best(found, entry, against, spread),
+        "dead_share": _mean(row["dead"] / row["neurons"] for row in models if not row["error"]),
+        "tasks_done": _mean(row["tasks_done"] for row in models if not row["error"]),
+        "nonzero": _mean(row["nonzero"] for row in models if not row["error"]),
+        "errors": [row["error"] for row in models if row["error"]],
+    }
+
+
+def _from_baseline(mine: dict[int, float], base: dict[int, float], spread: float | None) -> dict[str, Any]:
+    by_seed = differences(mine, base)
+    verdict = judge(by_seed, spread, None)
+    finite = {str(seed): _finite(value) for seed, value in by_seed.items()}
+    return {"by_seed": finite, "mean": _finite(verdict.mean), "outcome": verdict.outcome}
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "mean": _finite(verdict.mean),
+        "seeds": verdict.seeds,
+        "outcome": verdict.outcome,
+        "holds": verdict.holds,
+    }
+
+
+def _best(found: Found, entry: Ablation, against: str, spread: float | None) -> dict[str, Any] | None:
+    """The same with the best of the rates tried on each side, where all were."""
+    reference = next(other for other in (BASELINE, *ABLATIONS) if other.name == against)
+    mine, theirs = losses_by_rate(found, entry), losses_by_rate(found, reference)
+    if len(mine) < 1 + len(entry.rates) or not mine or len(theirs) < 1 + len(reference.rates):
+        return None
+    best = min(mine, key=lambda rate: mine[rate])
+    verdict = judge({RATE_SEED: mine[best] - min(theirs.values())}, spread, entry.expected)
+    by_rate = {f"{rate:.3g}": _finite(loss) for rate, loss in mine.items()}
+    return {"rate": best, "losses": by_rate, **_told(verdict)}
+
+
+def rate_lines(found: Found) -> list[dict[str, Any]]:
+    """For the picture: the baseline and each ablation with more than one rate trained."""
+    lines = [(entry.name, losses_by_rate(found, entry)) for entry in (BASELINE, *ABLATIONS)]
+    return [
+        {"name": name, "by_rate": {rate: _finite(loss) for rate, loss in by_rate.items()}}
+        for name, by_rate in lines
+        if len(by_rate) > 1
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: what diverged has no number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _mean(values: Any) -> float | None:
+    known = list(values)
+    return statistics.fmean(known) if known else None
+
+
+def figures(found: Found, planned: Sequence[Key]) -> list[dict[str, Any]]:
+    """The rows of ``docs/results/ablations.json``: what was trained, what holds, and each difference."""
+    table = rows(found)
+    judged = [row for row in table if row["holds"] is not None]
+    told = [
+        figure("models trained", sum(key in found for key in planned), len(planned), "max"),
+        figure("findings judged", len(judged), sum(e.expected is not None for e in ABLATIONS), "max"),
+        figure("findings that hold", sum(row["holds"] for row in judged), None, "max"),
+    ]
+    for row in table:
+        if (mean := row["from_baseline"]["mean"]) is not None:
+            told.append(figure(f"{row['name']}: loss minus baseline", mean, None, "min"))
+    return told
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """What stands between the markers."""
+    table = result["rows"]
+    spread = result["deviation"]
+    parts = [source(dict(result)), _state(result)]
+    base = ", ".join(f"{loss:.4f}" for loss in result["baseline"]["losses"].values())
+    parts.append(
+        f"Baseline (`demo`): {base} nats a token; {result['baseline']['dead_share']:.0%} of neurons dead, "
+        f"{result['baseline']['tasks_done']:.1f} of twenty tasks done."
+    )
+    if spread is not None:
+        parts.append(
+            f"Noise of one difference: {spread:.4f} nats; over two seeds, more than "
+            f"{2 * spread / math.sqrt(2):.4f} counts as worse or better."
+        )
+    parts += ["### Findings", _table([row for row in table if row["expected"]], judged=True)]
+    parts += ["### Where no finding is known here", _table([row for row in table if not row["expected"]])]
+    rates = [row for row in (result["baseline"], *table) if row["at_best_rate"]]
+    if rates:
+        parts += ["### At other learning rates", _RATES, _rate_table(rates)]
+    return "\n\n".join(parts)
+
+
+_RATES = (
+    "![Loss against the learning rate](images/ablations_rates.png)\n\n"
+    "Seed 0. A cell is the loss at that factor of the rate of `demo`; the difference is between the best of "
+    "the row and the best of what it is compared with."
+)
+
+
+def _state(result: Mapping[str, Any]) -> str:
+    judged = [row for row in result["rows"] if row["holds"] is not None]
+    fails = [f"`{row['name']}`" for row in judged if not row["holds"]]
+    words = "No finding is judged yet, for want of a second seed."
+    if judged:
+        words = f"{len(judged) - len(fails)} of {len(judged)} findings hold here"
+        words += f"; not: {', '.join(fails)}." if fails else "."
+    missing = result["missing"]
+    if missing:
+        words += f" **Not complete**: {len(missing)} of {result['planned']} models are not trained yet."
+    return words
+
+
+def _table(table: Sequence[Mapping[str, Any]], *, judged: bool = False) -> str:
+    head = ["ablation", "figure", "changed", "the paper found", "seed 0", "seed 1", "mean", "is"]
+    head += ["holds here", "dead", "tasks"] if judged else ["dead", "tasks"]
+    lines = [head]
+    for row in table:
+        cells = [f"`{row['name']}`", row["source"], row["about"], row["found"]]
+        if row["against"] != BASELINE.name:
+            cells[0] += f" minus `{row['against']}`"
+        cells += [_cell(row, seed) for seed in ("0", "1")]
+        cells += [_signed(row["mean"]), row["outcome"] or "–"]
+        if judged:
+            cells.append(_holds(row))
+        cells += [_share(row["dead_share"]), "–" if row["tasks_done"] is None else f"{row['tasks_done']:.1f}"]
+        lines.append(cells)
+    return markdown(lines, words=4)
+
+
+def _cell(row: Mapping[str, Any], seed: str) -> str:
+    if seed not in row["losses"]:
+        return "–"
+    return "diverged" if row["losses"][seed] is None else _signed(row["differences"].get(seed))
+
+
+def _holds(row: Mapping[str, Any]) -> str:
+    word = {None: "–", True: "yes", False: "**no**"}[row["holds"]]
+    best = row["at_best_rate"]
+    if best is None or best["holds"] is None or best["holds"] == row["holds"]:
+        return word
+    return f"{word} (at its best rate: {'yes' if best['holds'] else 'no'})"
+
+
+def _rate_table(table: Sequence[Mapping[str, Any]]) -> str:
+    factors = sorted({rate for row in table for rate in row["at_best_rate"]["losses"]}, key=float)
+    lines = [["ablation", *[f"× {rate}" for rate in factors], "best minus best", "is"]]
+    for row in table:
+        best = row["at_best_rate"]
+        cells = [_at_rate(best["losses"], rate) for rate in factors]
+        plain = row["name"] == BASELINE.name
+        lines.append(
+            [
+                f"`{row['name']}`",
+                *cells,
+                "" if plain else _signed(best["mean"]),
+                "" if plain else best["outcome"] or "–",
+            ]
+        )
+    return markdown(lines)
+
+
+def _at_rate(known: Mapping[str, float | None], rate: str) -> str:
+    if rate not in known:
+        return ""
+    loss = known[rate]
+    return "diverged" if loss is None else f"{loss:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def baseline(found: Found) -> dict[str, Any]:
+    """The baseline's own row; its differences are 0."""
+    return _row(found, BASELINE, deviation(found))
