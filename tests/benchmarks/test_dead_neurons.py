@@ -17,8 +17,8 @@ BASE = [row("none", 0, 2.00, 0.2, a=10, b=8), row("none", 1, 2.01, 0.25, a=10)]
 def test_a_change_beyond_the_seeds() -> None:
     said = verdict([*BASE, row("leak", 0, 1.98, 0.1), row("leak", 1, 1.95, 0.05)])
     assert said == (
-        "- `leak` takes dead neurons from 20.0% to 10.0%, 25.0% to 5.0%, and lowers the loss by more than seeds "
-        "do: -0.0200, -0.0600 nats a token, where the seeds without it lie 0.0100 apart."
+        "- `leak` takes dead neurons from 20.0% to 10.0%, 25.0% to 5.0%, and lowers the loss by more than "
+        "seeds do: -0.0200, -0.0600 nats a token, where the seeds without it lie 0.0100 apart."
     )
 
 
@@ -34,6 +34,6 @@ def test_circuits_are_compared_pair_by_pair() -> None:
     # Twice as large, a quarter as large, as large: the geometric mean is (2 / 4) ** (1 / 3) = 0.79.
     said = verdict([*BASE, row("leak", 0, 1.9, 0.1, a=20, b=2, c=9), row("leak", 1, 1.9, 0.1, a=10)])
     assert said.endswith(
-        "Its circuits have 0.79 times as many edges, as a geometric mean over 3 pairs of circuits for the same "
-        "task and seed: 1 larger, 1 smaller."
+        "Its circuits have 0.79 times as many edges, as a geometric mean over 3 pairs of circuits for the "
+        "same task and seed: 1 larger, 1 smaller."
     )
