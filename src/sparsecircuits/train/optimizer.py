@@ -96,7 +96,9 @@ class SparseOptimizer:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             for key, value in self.adam.state[parameter].items():
                 tensors[f"{name}/{key}"] = value
-        return tensors if self.reviver is None else {**tensors, **self.reviver.state()}
+        if self.reviver is not None and tensors:
+            tensors |= self.reviver.state()
+        return tensors
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
         """The inverse of :meth:`state`."""
