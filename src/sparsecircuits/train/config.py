@@ -89,6 +89,10 @@ class TrainConfig(Config):
     revive_stop: float = 0.75
     """Share of the steps after which no neuron is revived, so that those revived last can settle."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of matrices in 16 bits (torch.autocast; on a CPU without our kernels but AbsTopK's
+    and RMSNorm's); loss, weights, gradients and moments are float32, and so is validation (§A.2)."""
+
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""
     eval_every: int = 200
