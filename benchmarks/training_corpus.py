@@ -50,7 +50,8 @@ def train_installed(folder: Path, *settings: str) -> Corpus:
     split = manifest.sources["site-packages"].train
     ended = (folder / "result.json").stat().st_mtime
     return Corpus(
-        words="sparsecircuits " + " ".join([word.format(run="installed") for word in COMMAND] + list(settings)),
+        words="sparsecircuits "
+        + " ".join([word.format(run="installed") for word in COMMAND] + list(settings)),
         build_seconds=ended - started - result["seconds"],
         chars=split.chars,
         documents=split.documents,

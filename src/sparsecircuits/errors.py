@@ -27,6 +27,14 @@ class CheckpointError(SparseCircuitsError, ValueError):
     """A saved model, run or circuit that is missing, damaged or of another shape."""
 
 
+class PeerFailed(SparseCircuitsError, RuntimeError):
+    """Another of the processes that train together failed; it says itself why."""
+
+    def __init__(self, rank: int, message: str) -> None:
+        self.rank = rank
+        super().__init__(f"process {rank} failed: {message}")
+
+
 class SaveError(SparseCircuitsError, OSError):
     """A file that could not be written: which, and why. What was there before is as it was."""
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from sparsecircuits.errors import SparseCircuitsError, TaskFileError, Terminated, near_misses
+from sparsecircuits.errors import PeerFailed, SparseCircuitsError, TaskFileError, Terminated, near_misses
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(
             *error.lines[:MOST_MISTAKES], *([f"{error.file}: and {more:,} more"] if more > 0 else [])
         )
+    except PeerFailed:  # it says itself why
+        return 2
     except SparseCircuitsError as error:
         return _fail(str(error))
     except KeyboardInterrupt as error:
         what, code = ("ended by SIGTERM", 143) if isinstance(error, Terminated) else ("interrupted", 130)
         again = f"; to go on where it stopped: {shlex.join(['sparsecircuits', *words])}"
-        print(f"\n{what}" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first one says so
+            print(f"\n{what}" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
         return code
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

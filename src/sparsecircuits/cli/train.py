@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from rich.console import Console
 from tyro.conf import Positional, UseAppendAction, arg
 
 from sparsecircuits.cli.arguments import new_run_folder
@@ -20,6 +22,8 @@ from sparsecircuits.errors import ConfigError
 if TYPE_CHECKING:
     from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
+    from sparsecircuits.train import Machine
+    from sparsecircuits.train.devices import Team
     from sparsecircuits.train.loop import Progress as Step
 
 #: As :data:`sparsecircuits.train.machine.TrackerName`, which help does not wait for.
@@ -41,6 +45,8 @@ class Options(Config):
     Everything goes into the run's folder. Ctrl-C and SIGTERM save before they end it (a second Ctrl-C ends it
     at once); the same command goes on where it stopped, and ends with the same weights as if it had not been.
 
+    Several processes: torchrun --nproc-per-node 8 -m sparsecircuits train mine, and docs/devices.md.
+
     Examples: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
 
     sparsecircuits train installed --source site-packages --set data.train_tokens=none
@@ -58,6 +64,15 @@ class Options(Config):
     data.train_tokens=5000000. --show lists all."""
     data: Path | None = None
     """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, cuda:N, or auto: a CUDA device if there is one."""
+    parallel: Literal["auto", "none", "ddp", "shard"] = "auto"
+    """How processes that torchrun started share the work: ddp: each has the whole model; shard: each has
+    some rows of every weight; auto: ddp if there are several."""
+    micro_rows: int | None = None
+    """Sequences that a process computes at once; fewer take less memory."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
     source: UseAppendAction[tuple[str, ...]] = ()
     """Build the corpus in RUN/data of SOURCE or SOURCE=WEIGHT, again for each, instead of the preset's: a
     folder, a file, site-packages, ... (sparsecircuits data --help has all)."""
@@ -75,25 +90,46 @@ PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Colum
 
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
-    from sparsecircuits.train import Machine, train
-    from sparsecircuits.train.lock import run_lock
-    from sparsecircuits.train.memory import require_memory
-    from sparsecircuits.train.trackers import require_trackers
+    from sparsecircuits.train import Machine
+    from sparsecircuits.train.devices import join
 
     if options.presets:
         _list_presets(options.json)
         return
+    machine = Machine(
+        track=options.track,
+        device=options.device,
+        parallel=options.parallel,
+        micro_rows=options.micro_rows,
+        compile=options.compile,
+    )
+    with join(machine) as team:
+        _run(options, machine, team)
+
+
+def _run(options: Options, machine: Machine, team: Team) -> None:
+    """What each process does; the first one alone says something."""
+    from sparsecircuits.train import train
+    from sparsecircuits.train.lock import run_lock
+    from sparsecircuits.train.memory import require_memory
+    from sparsecircuits.train.trackers import require_trackers
+
     require_trackers(options.track)
     preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
     if options.show:
-        _show(preset, options.json)
+        if team.main:
+            _show(preset, options.json)
         return
     if options.run is None:
         raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
     require_memory(preset.run)
-    with run_lock(folder), Progress() as progress:
-        corpus = _corpus(preset, options.data, folder, progress)
+    with (
+        contextlib.ExitStack() as held,
+        Progress(None if team.main else Console(quiet=True)) as progress,
+    ):
+        team.on_main(lambda: held.enter_context(run_lock(folder)))
+        corpus = team.main_first(lambda: _corpus(preset, options.data, folder, progress))
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
@@ -102,7 +138,9 @@ def run(options: Options) -> None:
         def watch(step: Step) -> None:
             bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
 
-        result = train(config, corpus, folder, watch, Machine(track=options.track))
+        result = train(config, corpus, folder, watch, machine, team)
+    if not team.main:
+        return
     row = {"run": str(folder), "corpus": str(corpus.folder), **dataclasses.asdict(result)}
     if options.json:
         print_json(row)

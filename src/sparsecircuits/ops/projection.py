@@ -61,7 +61,7 @@ def definition_(weight: Tensor, k: int, floor: int, axis: int) -> Tensor:
     """:func:`keep_largest_` in plain torch, 0 < k < entries, k enough for the floor."""
     size = weight.abs()
     if floor > 0:
-        protect = _protected(size, floor, axis)
+        protect = protected(size, floor, axis)
         # Protected entries stay; what is left of the budget goes to the largest of the others.
         left = k - int(protect.sum())
         others = torch.where(protect, -1.0, size).flatten()
@@ -83,7 +83,7 @@ def check_floor(shape: tuple[int, int], k: int, floor: int, axis: int, name: str
         )
 
 
-def _protected(size: Tensor, floor: int, axis: int) -> Tensor:
+def protected(size: Tensor, floor: int, axis: int) -> Tensor:
     """Boolean [rows, columns]: the ``floor`` largest entries of each slice along ``axis``."""
     along = size.movedim(axis, -1)
     if floor >= along.shape[-1]:

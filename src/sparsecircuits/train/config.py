@@ -75,11 +75,11 @@ class TrainConfig(Config):
     sparsity: Literal["topk", "hard_concrete"] = "topk"
     """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
-    gate_lr: float = 0.05
-    """Rate at which hard_concrete's gates learn, through the whole run (ours)."""
-    gate_stop: float = 0.9
+    gate_lr: float = 0.2
+    """Rate at which hard_concrete's gates learn, through the whole run (ours; 0.05 is worse)."""
+    gate_stop: float = 0.75
     """Share of the steps after which hard_concrete's gates are fixed, at exactly the budget of topk; not
-    below anneal_stop (ours)."""
+    below anneal_stop (ours; 0.9 is worse)."""
 
     revive: Literal["none", "resample", "leak"] = "none"
     """What is done for MLP neurons that have not fired for revive_every steps (:mod:`.revive`). resample:
@@ -88,6 +88,10 @@ class TrainConfig(Config):
     """Steps in which a neuron must not have fired once to count as dead."""
     revive_stop: float = 0.75
     """Share of the steps after which no neuron is revived, so that those revived last can settle."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of matrices in 16 bits (torch.autocast; on a CPU without our kernels but AbsTopK's
+    and RMSNorm's); loss, weights, gradients and moments are float32, and so is validation (§A.2)."""
 
     bigram_init: Literal["counts", "uniform"] = "counts"
     """Start the bigram table from smoothed log-frequencies of the training tokens, or (paper) uniform."""

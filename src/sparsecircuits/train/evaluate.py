@@ -36,10 +36,11 @@ def evaluate(
         DataError: fewer tokens than one window.
         OutOfMemory: memory ran out.
     """
-    total, count = 0.0, 0
+    total, count, device = 0.0, 0, next(model.parameters()).device
     for window in sequential_batches(tokens, rows=rows, n_ctx=context or model.config.n_ctx):
         if limit is not None and count >= max(1, limit):
             break
+        window = window.to(device)
         target = window[:, 1:]
         total += float(model.loss(window[:, :-1], target)) * target.numel()
         count += target.numel()

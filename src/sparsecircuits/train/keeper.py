@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sparsecircuits.errors import SaveError
@@ -23,16 +23,33 @@ from sparsecircuits.train.checkpoint import (
     latest_checkpoint,
     save_checkpoint,
 )
+from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.guard import TrainingDiverged, require_finite
 from sparsecircuits.train.metrics import json_line
 from sparsecircuits.train.run import FILES, MODEL_FILES, Run
+from sparsecircuits.train.worker import Whole
 
 
 class Keeper:
-    """Keeps the state of one run; made while its lock is held."""
+    """Keeps the state of one run; made while its lock is held.
 
-    def __init__(self, run: Run, model: SparseGPT, parts: Mapping[str, Part], keep: int) -> None:
+    Of several processes the first one alone writes; all of them call the same methods.
+
+    Attributes:
+        whole: gives what a checkpoint holds; all processes call it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        model: SparseGPT,
+        parts: Mapping[str, Part],
+        keep: int,
+        team: Team | None = None,
+    ) -> None:
         self.run, self.model, self.parts, self.keep = run, model, parts, keep
+        self.team = team or alone()
+        self.whole: Callable[[], Whole] = lambda: Whole(self.model, self.parts)
         self._waiting: list[str] = []
         self._saved: int | None = None
 
@@ -42,13 +59,15 @@ class Keeper:
         Raises:
             CheckpointError: no checkpoint is whole.
         """
-        sweep(self.run.folder, *FILES)
-        sweep(self.run.folder / "model", *MODEL_FILES)
-        sweep(self.run.checkpoints)
-        state = latest_checkpoint(self.run.checkpoints, self.model, self.parts)
+        if self.team.main:
+            sweep(self.run.folder, *FILES)
+            sweep(self.run.folder / "model", *MODEL_FILES)
+            sweep(self.run.checkpoints)
+        state = self.team.main_first(lambda: latest_checkpoint(self.run.checkpoints, self.model, self.parts))
         best = best_checkpoint(self.run.checkpoints)
         self._best = None if best is None else best.val_loss
         self._saved = state.step or None
+        self.team.require_equal("the latest checkpoint", state.step)
         return state
 
     @contextlib.contextmanager
@@ -66,6 +85,8 @@ class Keeper:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a line of metrics, after those that wait."""
+        if not self.team.main:
+            return
         self._waiting.append(json_line(row))
         try:
             self._flush()
@@ -88,30 +109,29 @@ class Keeper:
         """
         if self._saved == step:
             return
+        whole = self.whole()
+        if not self.team.on_main(lambda: self._save(whole, step, seconds, val_loss, required)):
+            return
+        self._saved = step
+        if self.is_best(val_loss):
+            self._best = val_loss
+
+    def _save(self, whole: Whole, step: int, seconds: float, val_loss: float | None, required: bool) -> bool:
+        """Whether it could be written."""
         lr = self.run.config.train.lr
-        require_finite(self.model.state_dict(), step, lr)
-        for part in self.parts.values():
+        require_finite(whole.model.state_dict(), step, lr)
+        for part in whole.parts.values():
             require_finite(part.state(), step, lr)
         try:
             self._flush()  # a run that goes on from here has all lines before it
-            save_checkpoint(
-                self.run.checkpoints,
-                self.model,
-                self.parts,
-                step,
-                seconds,
-                val_loss=val_loss,
-                keep=self.keep,
-            )
+            save_checkpoint(self.run.checkpoints, *whole, step, seconds, val_loss=val_loss, keep=self.keep)
         except SaveError as error:
             self.event("save_failed", step, error=str(error))
             if required:
                 raise
             warnings.warn(f"{error}; training goes on and tries again at the next checkpoint", stacklevel=2)
-            return
-        self._saved = step
-        if self.is_best(val_loss):
-            self._best = val_loss
+            return False
+        return True
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write what waits, the model, and the result that marks the run as done.
@@ -119,8 +139,12 @@ class Keeper:
         Raises:
             SaveError: one of them could not be written.
         """
+        model = self.whole().model
+        self.team.on_main(lambda: self._finish(model, result))
+
+    def _finish(self, model: SparseGPT, result: Mapping[str, Any]) -> None:
         self._flush()
-        self.run.finish(self.model, dict(result))
+        self.run.finish(model, dict(result))
 
     def _flush(self) -> None:
         while self._waiting:

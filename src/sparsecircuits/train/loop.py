@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.checkpoint import Part
+from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.hard_concrete import optimizer_for
@@ -35,6 +37,7 @@ from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import train_step
 from sparsecircuits.train.trackers import Trackers, require_trackers
 from sparsecircuits.train.vitals import Vitals, nonzeros, validate
+from sparsecircuits.train.worker import Worker, require_fit
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def train(
     folder: str | Path,
     watch: Callable[[Progress], None] | None = None,
     machine: Machine | None = None,
+    team: Team | None = None,
 ) -> TrainResult:
     """Train a model from scratch, or go on where the run in ``folder`` stopped.
 
@@ -73,8 +77,9 @@ def train(
         config: model and recipe.
         corpus: tokens and tokenizer; its vocabulary must fit the model's.
         folder: the run folder (made if missing).
-        watch: called after every step.
+        watch: called after every step, in the first process.
         machine: how it is computed; None: as it comes.
+        team: the processes, from :func:`~sparsecircuits.train.devices.join`; None: joined here.
 
     Returns:
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
@@ -89,23 +94,44 @@ def train(
         OutOfMemory: memory ran out; the last checkpoint stays.
         SaveError: the last checkpoint or the finished model could not be written.
         KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
+        PeerFailed: another process of the training failed.
     """
     machine = machine or Machine()
-    folder = Path(folder)
+    with join(machine) if team is None else nullcontext(team) as team:
+        return _begin(config, corpus, Path(folder), watch, machine, team)
+
+
+def _begin(
+    config: RunConfig,
+    corpus: Corpus,
+    folder: Path,
+    watch: Callable[[Progress], None] | None,
+    machine: Machine,
+    team: Team,
+) -> TrainResult:
+    """What each process does: see that it can be, and train."""
     require_trackers(machine.track)
+    require_fit(config.train, machine, team)
     corpus.require_context(config.context)
     require_memory(config)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    if (folder / RUN_FILE).is_file() and (done := Run.create(folder, config, corpus).result()) is not None:
-        return TrainResult(**done)
-    with run_lock(folder), stop_signals() as stop:
-        run = Run.create(folder, config, corpus)
+    if (done := team.on_main(lambda: _finished(folder, config, corpus))) is not None:
+        return done
+    with ExitStack() as held, stop_signals() as stop:
+        team.on_main(lambda: held.enter_context(run_lock(folder)))
+        run = team.main_first(lambda: Run.create(folder, config, corpus))
         optimizer = optimizer_for(model, config.train)
         parts: dict[str, Part] = {"optimizer": optimizer}
-        keeper = Keeper(run, model, parts, machine.keep)
+        keeper = Keeper(run, model, parts, machine.keep, team)
         with keeper.watching():
-            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop)
+            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop, team)
+
+
+def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
+    """The end of the run that is there, if it has come to it."""
+    done = Run.create(folder, config, corpus).result() if (folder / RUN_FILE).is_file() else None
+    return None if done is None else TrainResult(**done)
 
 
 def _train(
@@ -117,24 +143,29 @@ def _train(
     watch: Callable[[Progress], None] | None,
     machine: Machine,
     stop: Stop,
+    team: Team,
 ) -> TrainResult:
     config, recipe = run.config, run.config.train
     state = keeper.resume()
     if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
         model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
+    worker = Worker(model, recipe, machine, team)
+    optimizer = worker.optimizer(optimizer)
+    keeper.whole = lambda: worker.whole(optimizer)
 
     pace = Pace(_tokens_per_step(config))
     started = time.monotonic() - state.seconds
     val_loss = vitals = None
     with (
-        Trackers(machine.track, run, state.step) as trackers,
-        _reader(corpus, config, state.step) as reader,
+        Trackers(machine.track if team.main else (), run, state.step) as trackers,
+        _reader(corpus, config, state.step, team) as reader,
         optimizer.reviving(),
     ):
-        run.truncate_metrics(state.step)
+        if team.main:
+            run.truncate_metrics(state.step)
         for step in range(state.step, recipe.steps):
             with pace.step(reader):
-                seen = train_step(model, optimizer, next(reader), step, recipe, machine)
+                seen = train_step(model, optimizer, next(reader), step, recipe, machine, worker)
             machine = machine.replace(micro_rows=seen.micro_rows)
             done, last = step + 1, step + 1 == recipe.steps
             val_loss = vitals = interim = None
@@ -150,21 +181,23 @@ def _train(
                     row |= vitals.row()
                 keeper.log(row)
                 trackers.log(row)
-            if watch is not None:
+            if watch is not None and team.main:
                 speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
                 density = densities_at(step, recipe).matrices
                 watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
-            if stop or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
-                keeper.save(done, seconds, interim, required=last or bool(stop))
-            if stop and not last:
+            stopping = team.any(bool(stop))
+            if stopping or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
+                keeper.save(done, seconds, interim, required=last or stopping)
+            if stopping and not last:
                 stop.leave()
     seconds = time.monotonic() - started
     if val_loss is None:  # everything was done but the end of the run
         val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens, context=config.context)
     tokens = recipe.steps * _tokens_per_step(config)
     result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
+    result = team.on_main(lambda: result)  # with its seconds
     keeper.finish(result.__dict__)
-    if stop:
+    if team.any(bool(stop)):
         stop.leave()
     return result
 
@@ -190,7 +223,7 @@ def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -
     return Validated(loss, vitals, interim)
 
 
-def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:
+def _reader(corpus: Corpus, config: RunConfig, step: int, team: Team) -> BatchReader:
     recipe = config.train
     return BatchReader(
         corpus.train,
@@ -199,6 +232,8 @@ def _reader(corpus: Corpus, config: RunConfig, step: int) -> BatchReader:
         n_ctx=config.context,
         first_step=step,
         last_step=recipe.steps,
+        rank=team.rank,
+        world=team.world,
     )
 
 

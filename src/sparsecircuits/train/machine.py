@@ -6,6 +6,7 @@ the next; what decides the result is :class:`~sparsecircuits.train.config.TrainC
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,18 @@ class Machine(Config):
     track: tuple[TrackerName, ...] = ()
     """Where metrics go beside metrics.jsonl."""
 
+    device: str = "auto"
+    """Where: cpu, cuda, cuda:N, or auto: a CUDA device if there is one. With torchrun each process has its
+    own."""
+    parallel: Literal["auto", "none", "ddp", "shard"] = "auto"
+    """How the processes that torchrun started share the work. ddp: each has the whole model and some rows of
+    the batch; shard: each has some rows of every weight too; auto: ddp if there are several."""
+    compile: bool = False
+    """Compile the loss and its gradients with torch.compile; the sparse CPU kernels are not used then."""
+
     def validate(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"Machine.device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")
         if self.micro_rows is not None and self.micro_rows < 1:
             raise ConfigError(f"Machine.micro_rows is {self.micro_rows}; it must be at least 1")
         if self.keep < 1:

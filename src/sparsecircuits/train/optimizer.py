@@ -6,13 +6,17 @@ Gradients divided by their RMS, Adam, projection, decoupled decay.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
+from sparsecircuits.train import rows
+from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
@@ -26,23 +30,35 @@ RMS_EPS = 1e-5
 
 
 class SparseOptimizer:
-    """Adam on dense gradients and moments, then the projection: a zeroed weight can come back."""
+    """Adam on dense gradients and moments, then the projection: a zeroed weight can come back.
+
+    Of a sharded model it works on the rows that are here, and keeps the same weights as of a whole one.
+
+    Attributes:
+        patterns: whether to look for the places of nonzero weights, for the sparse kernels.
+    """
+
+    patterns = True
 
     def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
         self.config = config
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
         self.matrices = sparse_matrices(model, config.floor, biases=config.biases == "sparse")
+        self.locals = [rows.local(parameter) for parameter in self.parameters]
         self.decayed: list[torch.Tensor] = [
-            parameter
-            for name, parameter in model.named_parameters()
+            local
+            for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True)
             if parameter.ndim == 2 and name != "bigram_table"
         ]
         self.linears = [module for module in model.modules() if isinstance(module, Linear)]
         self.reviver = None if config.revive == "none" else Reviver(model, config)
-        self.adam = torch.optim.Adam(
-            self.parameters, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
-        )
+        self.adam = Adam(self.locals, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
+        self.sharded = rows.is_sharded(self.parameters[0])
+        self._sparse = False
+        if self.sharded:  # whole weights are there during a forward pass alone
+            for module in self.linears:
+                module.register_forward_pre_hook(self._look)
 
     def step(self, step: int) -> float:
         """Apply the gradients of step ``step``; returns the gradients' RMS before it was normalised.
@@ -51,33 +67,29 @@ class SparseOptimizer:
             TrainingDiverged: a gradient, and then nothing is changed, or a weight or moment is not finite.
         """
         lr = lr_at(step, self.config)
+        for parameter, local in zip(self.parameters, self.locals, strict=True):
+            local.grad = rows.local_gradient(parameter)
         rms = gradient_rms(self.parameters)
-        weights = list(zip(self.names, self.parameters, strict=True))
+        weights = list(zip(self.names, self.locals, strict=True))
         require_finite_gradients(rms, step + 1, self.config.lr, weights)
-        # The fused step divides by it on the way, which saves a pass over all gradients.
-        divisor = torch.tensor(gradient_divisor(rms, self.config.grad_rms))
-        vars(self.adam).update(grad_scale=divisor, found_inf=torch.zeros(()))
-        for group in self.adam.param_groups:
-            group["lr"] = lr
         if self.reviver is not None:
             self.reviver.look(step, self.adam.state)
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
+        self.forget_gradients()
         densities = densities_at(step, self.config)
         self.constrain(densities)
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
-        for module in self.linears:
-            if densities.matrices <= PATTERNS_BELOW:
-                module.find_pattern()
+        self._find_patterns(step)
         seconds = [state["exp_avg_sq"] for state in self.adam.state.values()]
-        if alarm([*self.parameters, *seconds]):
-            require_finite({**self.state(), **dict(weights)}, step + 1, self.config.lr)
+        if alarm([*self.locals, *seconds]):
+            require_finite({**self._moments(), **dict(weights)}, step + 1, self.config.lr)
         return rms
 
     def forget_gradients(self) -> None:
         """As before the first backward pass."""
-        self.adam.zero_grad(set_to_none=True)
+        for tensor in (*self.parameters, *self.locals):
+            tensor.grad = None
 
     def begin(self, step: int) -> None:
         """Called before the forward of each step; nothing to do for top-k."""
@@ -90,27 +102,72 @@ class SparseOptimizer:
         """To be around the training steps: what reviving dead neurons needs of a forward pass."""
         return nullcontext() if self.reviver is None else self.reviver.attached()
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Adam's moments and step counts as named tensors."""
-        tensors = {}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            for key, value in self.adam.state[parameter].items():
-                tensors[f"{name}/{key}"] = value
-        return tensors if self.reviver is None else {**tensors, **self.reviver.state()}
+    def _find_patterns(self, step: int) -> None:
+        """After step ``step``, where its density is low enough for sparse kernels of the CPU, in float32."""
+        cpu = self.locals[0].device.type == "cpu"
+        low = densities_at(step, self.config).matrices <= PATTERNS_BELOW
+        self._sparse = low and cpu and self.patterns and self.config.precision == "float32"
+        if self._sparse and not self.sharded:
+            for module in self.linears:
+                module.find_pattern()
 
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of :meth:`state`."""
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.adam.state[parameter] = {key: tensors[f"{name}/{key}"] for key in keys}
+    def _look(self, module: nn.Module, _inputs: Any) -> None:
+        """Find a pattern anew in each forward pass: of a gathered weight torch counts no changes."""
+        if self._sparse:
+            assert isinstance(module, Linear)
+            module.find_pattern()
+
+    def _moments(self) -> dict[str, Tensor]:
+        """Adam's state of what is here, as named tensors."""
+        return {
+            f"{name}/{key}": value
+            for name, local in zip(self.names, self.locals, strict=True)
+            for key, value in self.adam.state[local].items()
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Adam's moments and step counts as named tensors; of a sharded model, on the first process alone."""
+        tensors = {name: value.cpu() for name, value in self._moments().items()}
+        if self.sharded:
+            owners = dict(zip(self.names, self.parameters, strict=True))
+            for name, value in self._moments().items():
+                if value.ndim > 0:  # all but the count of steps
+                    whole = rows.collect(value, owners[name.rpartition("/")[0]])
+                    tensors[name] = value if whole is None else whole.cpu()
+        if self.reviver is not None and tensors:
+            tensors |= self.reviver.state()
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`, with whole tensors on every process; after the weights."""
+        for name, parameter, local in zip(self.names, self.parameters, self.locals, strict=True):
+            state = {"step": tensors[f"{name}/step"].to(local.device)}
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = rows.cut(tensors[f"{name}/{key}"], parameter).to(local.device).contiguous()
+            self.adam.state[local] = state
         if self.reviver is not None:
             self.reviver.load_state(tensors)
+        self._find_patterns(int(tensors[f"{self.names[0]}/step"]) - 1)
 
 
-def gradient_rms(parameters: list[nn.Parameter]) -> float:
-    """Root mean square of all gradients together."""
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return float(torch.nn.utils.get_total_norm(grads)) / math.sqrt(sum(grad.numel() for grad in grads))
+def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
+    """Root mean square of all gradients together, the same bits whole or sharded.
+
+    The squares of each row are added up in float64, whichever process has the row; then the rows' sums, in
+    the order of the parameters, by numpy, which takes no threads.
+    """
+    found = [parameter for parameter in parameters if parameter.grad is not None]
+    squares = torch.cat([_row_squares(rows.local(parameter.grad)) for parameter in found])
+    if rows.is_sharded(found[0]):
+        squares = rows.in_order(squares, found)
+    total = float(squares.cpu().numpy().sum())
+    return math.sqrt(total / sum(parameter.numel() for parameter in found))
+
+
+def _row_squares(gradient: Tensor) -> Tensor:
+    """[rows] float64: the sum of squares of each row of a matrix, of each entry of a vector."""
+    squares = gradient.double().square_()
+    return squares if squares.ndim < 2 else squares.flatten(1).sum(1)
 
 
 def gradient_divisor(rms: float, mode: str) -> float:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.ops import keep_largest_
 from sparsecircuits.ops.projection import check_floor
+from sparsecircuits.ops.sharded import Part, keep_largest_together_
+from sparsecircuits.train import rows
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.schedules import Densities
 
@@ -70,6 +71,19 @@ def check_feasible(model: SparseGPT, config: TrainConfig) -> None:
 
 def project(matrices: list[SparseMatrix], densities: Densities) -> None:
     """Keep each matrix's largest entries, in place. A density of 1 leaves it as it is."""
+    if any(rows.is_sharded(matrix.weight) for matrix in matrices):
+        parts = [
+            Part(
+                rows.local(matrix.weight),
+                tuple(matrix.weight.shape),
+                matrix.budget(densities),
+                matrix.floor,
+                matrix.axis,
+            )
+            for matrix in matrices
+        ]
+        keep_largest_together_(parts, rows.group_of(matrices[0].weight))
+        return
     for matrix in matrices:
         keep_largest_(matrix.weight, matrix.budget(densities), floor=matrix.floor, axis=matrix.axis)
 
@@ -79,6 +93,6 @@ def measured_density(model: SparseGPT) -> Densities:
     count = {False: 0, True: 0}
     total = {False: 0, True: 0}
     for matrix in sparse_matrices(model, floor=0):
-        count[matrix.embedding] += int(torch.count_nonzero(matrix.weight))
+        count[matrix.embedding] += rows.count_nonzero(matrix.weight)
         total[matrix.embedding] += matrix.weight.numel()
     return Densities(count[False] / total[False], count[True] / total[True])

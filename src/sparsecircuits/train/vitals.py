@@ -27,6 +27,7 @@ from torch import Tensor
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.hooks import Hook, hooked
 from sparsecircuits.model.sites import FINAL_SITE, Site, SiteName
+from sparsecircuits.train import rows
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.projection import sparse_matrices
 from sparsecircuits.train.revive import NEURONS
@@ -134,7 +135,7 @@ def watched(model: SparseGPT, sample: int) -> Generator[Watch]:
 
 def nonzeros(model: SparseGPT) -> int:
     """L0: nonzero entries of the attention and MLP matrices, embedding and unembedding now."""
-    return sum(int(torch.count_nonzero(_whole(matrix.weight))) for matrix in sparse_matrices(model, floor=0))
+    return sum(rows.count_nonzero(matrix.weight) for matrix in sparse_matrices(model, floor=0))
 
 
 def token_kurtosis(x: Tensor) -> Tensor:
