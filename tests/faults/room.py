@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 import resource
 import shutil
@@ -103,7 +105,7 @@ def _drawing(folder: Path, gpu: bool) -> None:
     circuit = Circuit(planted.STRING_CLOSING.name, planted.ATTENTION_CIRCUIT, means)
     tasks = {circuit.task: planted.STRING_CLOSING}
     _fill(gpu, room=1 << 20)
-    circuit_page(run, [circuit], folder / "page.html", effect_pairs=3000, tasks=tasks)
+    circuit_page(run, [circuit], folder / "page.html", effect_pairs=6000, tasks=tasks)
 
 
 def _fill(gpu: bool, room: int = 8 << 20) -> None:
@@ -116,6 +118,8 @@ def _fill(gpu: bool, room: int = 8 << 20) -> None:
         SparseGPT.forward = full  # type: ignore[method-assign]
         SparseGPT.loss = full  # type: ignore[method-assign]
         return
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is given back, so that it is not there to be used again
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + room
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
