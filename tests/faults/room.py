@@ -1,4 +1,4 @@
-"""R10: memory that runs out is told with the bytes and the setting that takes less, and no checkpoint suffers."""
+"""R10: memory that runs out is told with the bytes and a setting that takes less; no checkpoint suffers."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ def _told(bench: Bench, place: str, gpu: bool, work: Callable[[bool], None], kno
 
 
 def _config(gpu: bool) -> Any:
-    return tiny.config(steps=12) if gpu else tiny.config(steps=10, rows=2000)
+    return tiny.config(steps=4, checkpoint_every=2, rows=2 if gpu else 20_000)
 
 
 def _training(bench: Bench, gpu: bool) -> None:
     def watch(progress: Progress) -> None:
-        if progress.step == 9:
+        if progress.step == 3:
             _fill(gpu)
 
-    advice = mock.patch.object(train_memory, "memory_advice", lambda *_: nullcontext())
+    advice = mock.patch.object(train_memory, "memory_advice", return_value=nullcontext())
     with advice if bench.sabotage else nullcontext():
         bench.train(bench.new("full"), _config(gpu), watch)
 
