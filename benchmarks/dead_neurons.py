@@ -124,7 +124,7 @@ def write(rows: Sequence[dict[str, Any]], runs: Path) -> None:
                 figures.append(figure(f"revive {scheme}: {what}, mean", value, None, "min"))
     result = save(RESULT, f"python {SCRIPT}", figures, runs=list(rows))
     curves = {f"{row['scheme']}, seed {row['seed']}": _metrics(runs, row) for row in rows}
-    save_chart(training_figure(curves), PICTURE)
+    save_chart(training_figure(curves), PICTURE, dpi=100)
     table = [["revive", "seed", "validation loss", "dead neurons", "revivals", "tasks done", "edges"]]
     for row in sorted(rows, key=lambda row: SCHEMES.index(row["scheme"])):
         edges = _geomean([row["edges"][name] for name in shared])
