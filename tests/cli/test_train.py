@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -160,3 +162,29 @@ def test_a_run_on_sources_that_are_named(call, tmp_path: Path) -> None:
     refused = call(*words, "--data", tmp_path / "mine" / "data")
     assert refused.code == 2
     assert "leave out" in refused.err
+
+
+def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "sparsecircuits", "train", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_say_and_write_what_one_does(call, trained: Path, tmp_path: Path) -> None:
+    words = (*SHORT, "--data", trained / "data", "--set", "train.eval_every=2")
+    one = call("train", tmp_path / "one", *words, "--micro-rows", "4", "--json")
+    assert one.code == 0
+    for parallel in ("ddp", "shard"):
+        done = torchrun(tmp_path / parallel, *words, "--parallel", parallel, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["val_loss"] == one.json["val_loss"]
+        model = Path("model/model.safetensors")
+        assert (tmp_path / parallel / model).read_bytes() == (tmp_path / "one" / model).read_bytes()
+    again = torchrun(tmp_path / "ddp", *words, "--set", "train.steps=4")
+    assert again.returncode == 1
+    assert [line for line in again.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: {tmp_path / 'ddp'} holds a run with other settings (train.steps: 3 there, 4 here); choose "
+        f"another name, or remove the folder"
+    ]

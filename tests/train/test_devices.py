@@ -76,7 +76,9 @@ def test_two_processes_end_with_the_bits_of_one(
     assert_same(load_run(tmp_path / "run"), one)
 
 
-@pytest.mark.parametrize("order", [("ddp", "shard", "one"), ("one", "ddp", "shard")])
+@pytest.mark.parametrize(
+    "order", [("ddp", "shard", "one"), pytest.param(("one", "ddp", "shard"), marks=pytest.mark.slow)]
+)
 def test_a_run_goes_on_with_another_number_of_processes(
     order: tuple[str, ...], one: Run, corpus: Corpus, processes: Processes, tmp_path: Path
 ):
@@ -113,7 +115,7 @@ def test_micro_batches_in_each_of_two_processes(corpus: Corpus, processes: Proce
     assert stepped(config, corpus.folder, Machine())[0] == pytest.approx(ddp[0], abs=1e-5)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "shard"])
+@pytest.mark.parametrize("parallel", [pytest.param("ddp", marks=pytest.mark.slow), "shard"])
 def test_three_processes(parallel: str, corpus: Corpus, processes: Processes):
     recipe = CONFIG.train.replace(rows=6, steps=8, anneal_stop=0.3)
     config = CONFIG.replace(train=recipe)
