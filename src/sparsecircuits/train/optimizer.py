@@ -153,8 +153,8 @@ class SparseOptimizer:
 def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
     """Root mean square of all gradients together, the same bits whole or sharded.
 
-    The squares of each row are added up in float64, whichever process has the row; then the rows' sums, in
-    the order of the parameters, by numpy, which takes no threads.
+    Each row's norm is taken in float32, whichever process has the row; then the squares of all norms are added
+    up in float64, in the order of the parameters, by numpy, which takes no threads.
     """
     found = [parameter for parameter in parameters if parameter.grad is not None]
     squares = torch.cat([_row_squares(rows.local(parameter.grad)) for parameter in found])
@@ -166,8 +166,8 @@ def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
 
 def _row_squares(gradient: Tensor) -> Tensor:
     """[rows] float64: the sum of squares of each row of a matrix, of each entry of a vector."""
-    squares = gradient.double().square_()
-    return squares if squares.ndim < 2 else squares.flatten(1).sum(1)
+    norms = gradient if gradient.ndim < 2 else torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norms.double().square_()
 
 
 def gradient_divisor(rms: float, mode: str) -> float:
