@@ -153,8 +153,8 @@ class SparseOptimizer:
 def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
     """Root mean square of all gradients together, the same bits whole or sharded.
 
-    Each row's norm is taken in float32, whichever process has the row; then the squares of all norms are added
-    up in float64, in the order of the parameters, by numpy, which takes no threads.
+    Each row's norm is taken in float32, whichever process has the row; then the squares of all norms are
+    added up in float64, in the order of the parameters, by numpy, which takes no threads.
     """
     found = [parameter for parameter in parameters if parameter.grad is not None]
     squares = torch.cat([_row_squares(rows.local(parameter.grad)) for parameter in found])
