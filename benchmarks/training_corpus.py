@@ -35,11 +35,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         "documents": (source.documents, None, "max"),
         "million tokens in the corpus": (manifest.tokens["train"] / 1e6, None, "max"),
         "million tokens trained on": (result["tokens"] / 1e6, None, "max"),
-        "tokens per second of training, median": (
-            median(row["tokens_per_second"] for row in rows),
-            None,
-            "max",
-        ),
+        "tokens per second of training, median": (median(speeds), None, "max"),
         "share of the steps' time that was spent waiting for data": (_wait(rows), 0.02, "min"),
         "validation loss, nats per token": (result["val_loss"], None, "min"),
     }
