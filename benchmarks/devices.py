@@ -81,9 +81,11 @@ def compared(runs: dict[str, Path]) -> list[dict[str, Any]]:
         what = f"one process with kernels for {CONTROL} processors" if name == "control" else name
         goal = None if name == "control" else 1e-3
         pairs = zip(metrics(runs[name]), metrics(runs["whole"]), strict=True)
-        far = max(abs(one["loss"] - other["loss"]) for one, other in pairs)
+        apart = [one["loss"] - other["loss"] for one, other in pairs]
+        text = f"{TOPIC}{what}, difference of the mean loss of {STEPS} steps from one process'"
+        figures.append(report.figure(text, abs(statistics.mean(apart)), goal, "min"))
         text = f"{TOPIC}{what}, largest difference of a step's loss from one process'"
-        figures.append(report.figure(text, far, goal, "min"))
+        figures.append(report.figure(text, max(map(abs, apart)), goal, "min"))
         ends = [load_run(runs[one]).result() or {} for one in (name, "whole")]
         end = abs(ends[0]["val_loss"] - ends[1]["val_loss"])
         figures.append(report.figure(f"{TOPIC}{what}, difference of the last validation", end, goal, "min"))
