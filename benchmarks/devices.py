@@ -3,22 +3,15 @@
 Five runs of the same recipe and corpus, by the command line as anybody would start them: one process that
 takes each batch whole, one that takes its halves one after the other, two processes with ``ddp`` and with
 ``shard``, and one process with other kernels, as a control. Compared are weights (their zeros among them),
-moments and losses. Run from the root::
-
-    python -m benchmarks.devices
-
-It takes minutes, and writes its rows into ``docs/results/training.json`` and ``docs/devices.md``.
+moments and losses. ``training.py`` writes the page.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -36,8 +29,6 @@ from sparsecircuits.train import Machine, load_run
 from sparsecircuits.train.optimizer import SparseOptimizer, gradient_rms
 from sparsecircuits.train.step import train_step
 
-COMMAND = "python -m benchmarks.devices"
-RESULT, PAGE = Path("docs/results/training.json"), Path("docs/devices.md")
 STEPS, CHECKPOINT = 200, 200
 #: Every name of these rows begins so; others' rows of the same file stay.
 TOPIC = "two processes: "
@@ -53,25 +44,9 @@ WAYS: dict[str, tuple[list[str], list[str]]] = {
 CONTROL = "plain"
 
 
-def main() -> None:
-    """Train, compare, write."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument(
-        "--folder", type=Path, help="where the runs go; runs that are there are not repeated"
-    )
-    folder: Path | None = options.parse_args().folder
-    with tempfile.TemporaryDirectory() as scratch:
-        runs = train_all(folder or Path(scratch))
-        figures = compared(runs)
-    figures += rms_cost()
-    before: list[dict[str, Any]] = []
-    if RESULT.is_file():
-        before = json.loads(RESULT.read_text(encoding="utf-8"))["figures"]
-    before = [row for row in before if not row["name"].startswith(TOPIC)]
-    result = report.save(RESULT, COMMAND, [*before, *figures])
-    block = f"{report.goals(figures)}\n\n{report.source(result)}"
-    PAGE.write_text(report.fill(PAGE.read_text(encoding="utf-8"), COMMAND, block), encoding="utf-8")
-    print(block)
+def measure(folder: Path) -> list[dict[str, Any]]:
+    """Train in ``folder``, where runs that are there are not repeated, and compare."""
+    return compared(train_all(folder)) + rms_cost()
 
 
 def train_all(folder: Path) -> dict[str, Path]:
@@ -106,9 +81,11 @@ def compared(runs: dict[str, Path]) -> list[dict[str, Any]]:
         what = f"one process with kernels for {CONTROL} processors" if name == "control" else name
         goal = None if name == "control" else 1e-3
         pairs = zip(metrics(runs[name]), metrics(runs["whole"]), strict=True)
-        far = max(abs(one["loss"] - other["loss"]) for one, other in pairs)
+        apart = [one["loss"] - other["loss"] for one, other in pairs]
+        text = f"{TOPIC}{what}, difference of the mean loss of {STEPS} steps from one process'"
+        figures.append(report.figure(text, abs(statistics.mean(apart)), goal, "min"))
         text = f"{TOPIC}{what}, largest difference of a step's loss from one process'"
-        figures.append(report.figure(text, far, goal, "min"))
+        figures.append(report.figure(text, max(map(abs, apart)), goal, "min"))
         ends = [load_run(runs[one]).result() or {} for one in (name, "whole")]
         end = abs(ends[0]["val_loss"] - ends[1]["val_loss"])
         figures.append(report.figure(f"{TOPIC}{what}, difference of the last validation", end, goal, "min"))
@@ -173,7 +150,3 @@ def timed(function: Any) -> float:
     start = time.process_time()
     function()
     return time.process_time() - start
-
-
-if __name__ == "__main__":
-    main()

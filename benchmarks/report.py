@@ -59,13 +59,13 @@ def fill(page: str, script: str, block: str) -> str:
     """The page with ``block`` between the script's two markers.
 
     Raises:
-        ValueError: a page in which each marker is not there exactly once, the first one first.
+        ValueError: a page without its first marker, or with two, or without an end behind it.
     """
     first = begin(script)
     before, found, rest = page.partition(first)
     _, end, after = rest.partition(END)
-    if not (found and end) or page.count(first) != 1 or page.count(END) != 1:
-        raise ValueError(f"needed in the page, once each and in this order: {first} and {END}")
+    if not (found and end) or page.count(first) != 1:
+        raise ValueError(f"needed in the page: {first}, once, and behind it {END}")
     return f"{before}{first}\n\n{block.strip()}\n\n{END}{after}"
 
 

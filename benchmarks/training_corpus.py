@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
+from benchmarks.report import figure
 from sparsecircuits.train import load_run
 
-#: What is typed, RUN put in.
-COMMAND = ("train", "{run}", "--source", "site-packages", "--set", "data.train_tokens=none")
+#: Every name of these rows begins so.
+TOPIC = "installed packages: "
+#: What is typed behind RUN.
+WORDS = ("--source", "site-packages", "--set", "data.train_tokens=none")
 
 
-class Corpus(NamedTuple):
-    """What came of it."""
-
-    words: str
-    """The command."""
-    build_seconds: float
-    """From the start of the command to the first step."""
-    chars: int
-    documents: int
-    tokens: int
-    """Tokens in the corpus' training split."""
-    seen: int
-    """Tokens trained on."""
-    tokens_per_second: float
-    """The median of all intervals between lines of metrics."""
-    wait_share: float
-    """Seconds that steps waited for data, of the seconds of the steps."""
-    val_loss: float
-
-
-def train_installed(folder: Path, *settings: str) -> Corpus:
-    """Train in ``folder``, which must not exist yet; ``settings`` are more words."""
-    words = [word.format(run=folder) for word in COMMAND] + list(settings)
+def measure(folder: Path) -> list[dict[str, Any]]:
+    """Train in ``folder``, unless that is done, and say what came of it."""
+    at = folder / "installed"
     started = time.time()
-    subprocess.run([sys.executable, "-m", "sparsecircuits", *words], check=True)
-    run = load_run(folder)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    steps = [row for row in rows if "loss" in row]
-    result = run.result()
+    subprocess.run([sys.executable, "-m", "sparsecircuits", "train", str(at), *WORDS], check=True)
+    run = load_run(at)
+    result, manifest = run.result(), run.corpus().manifest
     assert result is not None
-    manifest = run.corpus().manifest
-    split = manifest.sources["site-packages"].train
-    ended = (folder / "result.json").stat().st_mtime
-    return Corpus(
-        words="sparsecircuits " + " ".join([word.format(run="installed") for word in COMMAND] + list(settings)),
-        build_seconds=ended - started - result["seconds"],
-        chars=split.chars,
-        documents=split.documents,
-        tokens=manifest.tokens["train"],
-        seen=result["tokens"],
-        tokens_per_second=median(row["tokens_per_second"] for row in steps[1:]),
-        wait_share=_wait(steps),
-        val_loss=result["val_loss"],
-    )
+    source = manifest.sources["site-packages"].train
+    rows = [row for row in run.metrics() if "loss" in row]
+    speeds = [row["tokens_per_second"] for row in rows]
+    built = (at / "data" / "manifest.json").stat().st_mtime - started
+    figures = {
+        "million characters of source": (source.chars / 1e6, None, "max"),
+        "documents": (source.documents, None, "max"),
+        "million tokens in the corpus": (manifest.tokens["train"] / 1e6, None, "max"),
+        "million tokens trained on": (result["tokens"] / 1e6, None, "max"),
+        "tokens per second of training, median": (median(speeds), None, "max"),
+        "share of the steps' time that was spent waiting for data": (_wait(rows), 0.02, "min"),
+        "validation loss, nats per token": (result["val_loss"], None, "min"),
+    }
+    if built > 0:  # otherwise it was there before
+        figures["seconds from the command to the corpus"] = (built, None, "min")
+    return [figure(TOPIC + name, *values) for name, values in figures.items()]
 
 
 def _wait(rows: list[dict[str, Any]]) -> float:

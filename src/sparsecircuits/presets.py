@@ -14,7 +14,8 @@ is the same with ``train.density=1`` and ``train.embed_density=1``.
 from __future__ import annotations
 
 from sparsecircuits.errors import ConfigError, near_misses
-from sparsecircuits.recipes.ablations import ABLATIONS, BASELINE, Ablation, ablation
+from sparsecircuits.recipes.ablation import BASELINE, Ablation
+from sparsecircuits.recipes.ablations import ABLATIONS, ablation
 from sparsecircuits.recipes.demo import (
     DEMO_TASKS,
     demo,

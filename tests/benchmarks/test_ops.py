@@ -203,9 +203,15 @@ BOTH = BEGIN + END
 
 
 @pytest.mark.parametrize("page", ["nothing", BEGIN, END + BEGIN, 2 * BOTH])
-def test_fill_needs_both_markers_once(page: str):
-    with pytest.raises(ValueError, match="once each"):
+def test_fill_needs_its_marker_once_and_an_end_behind_it(page: str):
+    with pytest.raises(ValueError, match="needed in the page"):
         report.fill(page, ops_report.SCRIPT, "new")
+
+
+def test_fill_leaves_other_scripts_figures_alone():
+    others = f"{report.begin('other.py')}\ntheirs\n{END}\n"
+    page = f"{others}{BEGIN}\nold\n{END}\n{others.replace('other', 'third')}"
+    assert report.fill(page, ops_report.SCRIPT, "new") == page.replace("\nold\n", "\n\nnew\n\n")
 
 
 def test_the_page_can_be_filled():

@@ -22,6 +22,10 @@ def test_every_task_is_in_the_report(call, trained: Path) -> None:
     assert report["val_loss"] == pytest.approx(load_run(trained).result()["val_loss"], abs=1e-6)  # type: ignore[index]
     assert report["val_loss_measured"] is True
     assert report["density"] == pytest.approx(0.125, abs=1e-3)
+    last = load_run(trained).metrics()[-1]
+    vitals = report["vitals"]
+    assert (vitals["l0"], vitals["dead"]) == (last["l0"], last["dead"])
+    assert vitals["kurtosis"] == pytest.approx(last["kurtosis"], rel=1e-4)
     assert (report["pairs"], report["seed"]) == (32, 0)
     # 20 tasks on three splits and five variants, both sides of 32 pairs of each.
     assert report["overlap"] == {"prompts": 65 * 64, "found": 0, "tasks": {}}
@@ -79,9 +83,10 @@ def test_the_other_suite(call, trained: Path) -> None:
 def test_the_table(call, trained: Path) -> None:
     done = call("eval", trained, "--task", "else_elif", "var_swap", "--pairs", "32")
     lines = [line.split() for line in done.out.splitlines() if line.strip()]
-    assert " ".join(lines[1]) == "task train validation held out raw loss accuracy gap done"
-    assert [line[0] for line in lines[3:5]] == ["else_elif", "var_swap"]
-    assert [line[-1] for line in lines[3:5]] == ["yes", "no"]
+    assert " ".join(lines[1]).startswith("nonzero weights (L0) ")
+    assert " ".join(lines[2]) == "task train validation held out raw loss accuracy gap done"
+    assert [line[0] for line in lines[4:6]] == ["else_elif", "var_swap"]
+    assert [line[-1] for line in lines[4:6]] == ["yes", "no"]
     assert " ".join(lines[-2]) == "no prompt of 384 stands in the training corpus"
     assert lines[-1] == ["1", "of", "2", "tasks", "done"]
 
@@ -133,6 +138,7 @@ def test_without_its_corpus_the_stored_loss_is_given(call, own_run: Path) -> Non
     shutil.rmtree(own_run / "data")
     done = call("eval", own_run, "--task", "else_elif", "--pairs", "8", "--json")
     assert done.json["val_loss_measured"] is False
+    assert done.json["vitals"] is None
     assert done.json["overlap"] is None
     assert done.json["val_loss"] == load_run(own_run).result()["val_loss"]  # type: ignore[index]
 

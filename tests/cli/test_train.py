@@ -91,6 +91,7 @@ def test_a_run_needs_a_name(call) -> None:
         (["--preset", "paper/16x-0.9M"], "at 16x there are 1.9M"),
         (["--set", "train.context=65"], "train.context is 65; the model's n_ctx is 64"),
         (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
+        (["--track", "clearml"], "invalid choice 'clearml'"),
         (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
         (["--set", "model.vocab_size=300"], "set data.vocab_size"),
         (["--data", "here", "--set", "data.seed=1"], "leave out data.seed"),
@@ -103,6 +104,17 @@ def test_mistakes_are_one_line(call, words: list[str], message: str, tmp_path: P
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("error: ")
     assert message in done.err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_told_at_once(
+    call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    done = call("train", tmp_path / "mine", "--track", "wandb")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "pip install 'sparsecircuits[track]'" in done.err
     assert not (tmp_path / "mine").exists()
 
 

@@ -49,7 +49,8 @@ def main() -> int:
         bench = Bench.open(folder, chosen.sabotage)
         bench.straight(tiny.config())
         for outcome in kind.run(bench, chosen.cases or kind.cases):
-            print(json.dumps({"kind": name, **outcome._asdict()}), flush=True)
+            sys.stdout.write(json.dumps({"kind": name, **outcome._asdict()}) + "\n")
+            sys.stdout.flush()
             good = good and outcome.good
     return 0 if good else 1
 

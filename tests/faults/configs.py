@@ -96,8 +96,8 @@ def bad_settings(bench: Bench, count: int) -> Iterator[Outcome]:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + ROOM
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            lax = mock.patch.object(Config, "validate", lambda _self: None)
-            known = mock.patch.object(settings, "flat", lambda *_: [])
+            lax = mock.patch.object(Config, "validate", return_value=None)
+            known = mock.patch.object(settings, "flat", return_value=())
             with lax if bench.sabotage else nullcontext(), known if bench.sabotage else nullcontext():
                 return main(words)
 

@@ -1,4 +1,4 @@
-"""R11: one run a folder at a time, a stale lock is no obstacle, and what another release or model left is named."""
+"""R11: one run a folder at a time; a stale lock is no obstacle; other formats and models are named."""
 
 from __future__ import annotations
 

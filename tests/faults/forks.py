@@ -78,7 +78,7 @@ def _code(work: Callable[[], int | None]) -> int:
     try:
         code = work() or 0
     except SparseCircuitsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         code = 2
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130

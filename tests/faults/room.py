@@ -1,7 +1,9 @@
-"""R10: memory that runs out is told with the bytes and the setting that takes less, and no checkpoint suffers."""
+"""R10: memory that runs out is told with the bytes and a setting that takes less; no checkpoint suffers."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 import resource
 import shutil
@@ -69,15 +71,15 @@ def _told(bench: Bench, place: str, gpu: bool, work: Callable[[bool], None], kno
 
 
 def _config(gpu: bool) -> Any:
-    return tiny.config(steps=12) if gpu else tiny.config(steps=10, rows=2000)
+    return tiny.config(steps=4, checkpoint_every=2, rows=2 if gpu else 20_000)
 
 
 def _training(bench: Bench, gpu: bool) -> None:
     def watch(progress: Progress) -> None:
-        if progress.step == 9:
+        if progress.step == 3:
             _fill(gpu)
 
-    advice = mock.patch.object(train_memory, "memory_advice", lambda *_: nullcontext())
+    advice = mock.patch.object(train_memory, "memory_advice", return_value=nullcontext())
     with advice if bench.sabotage else nullcontext():
         bench.train(bench.new("full"), _config(gpu), watch)
 
@@ -103,7 +105,7 @@ def _drawing(folder: Path, gpu: bool) -> None:
     circuit = Circuit(planted.STRING_CLOSING.name, planted.ATTENTION_CIRCUIT, means)
     tasks = {circuit.task: planted.STRING_CLOSING}
     _fill(gpu, room=1 << 20)
-    circuit_page(run, [circuit], folder / "page.html", effect_pairs=3000, tasks=tasks)
+    circuit_page(run, [circuit], folder / "page.html", effect_pairs=6000, tasks=tasks)
 
 
 def _fill(gpu: bool, room: int = 8 << 20) -> None:
@@ -116,6 +118,8 @@ def _fill(gpu: bool, room: int = 8 << 20) -> None:
         SparseGPT.forward = full  # type: ignore[method-assign]
         SparseGPT.loss = full  # type: ignore[method-assign]
         return
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is given back, so that it is not there to be used again
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + room
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

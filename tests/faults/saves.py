@@ -1,4 +1,4 @@
-"""R5 and R6: a process that dies at any byte of a save, and a disk that refuses, lose no run and hide nothing."""
+"""R5 and R6: a process that dies at any byte of a save, a disk that refuses: no run lost, nothing hidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of a disk, made to order (``shim.c``): built when first needed, preloaded, set from inside a process."""
+"""Faults of a disk, made to order (``shim.c``): built when needed, preloaded, set from inside a process."""
 
 from __future__ import annotations
 

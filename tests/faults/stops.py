@@ -1,4 +1,4 @@
-"""R1 and R3: a run that is stopped, in whatever way and how often, ends with the same bytes as one that is not."""
+"""R1 and R3: a run that is stopped, anywhere and in any way, ends with the same bytes as one that is not."""
 
 from __future__ import annotations
 

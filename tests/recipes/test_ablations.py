@@ -7,7 +7,8 @@ import pytest
 from sparsecircuits.cli.settings import flat
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.presets import PRESETS, demo
-from sparsecircuits.recipes.ablations import ABLATIONS, BASELINE, NOT_STATED, Ablation, ablation
+from sparsecircuits.recipes.ablation import BASELINE, NOT_STATED, Ablation
+from sparsecircuits.recipes.ablations import ABLATIONS, ablation
 
 
 @pytest.mark.parametrize("entry", ABLATIONS, ids=lambda entry: entry.name)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import CheckpointError
+from sparsecircuits.errors import CheckpointError, SaveError
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.train import Progress, Run, RunConfig, load_run, train
+from sparsecircuits.train import Progress, Run, RunConfig, keeper, load_run, train
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.run import TIMING
@@ -197,3 +198,71 @@ def test_beyond_a_million_steps_the_latest_is_still_the_latest(config: RunConfig
 def test_an_empty_folder_is_step_zero(config: RunConfig, tmp_path: Path):
     model = SparseGPT(config.model)
     assert latest_checkpoint(tmp_path, model, {}) == (0, 0.0)
+
+
+class Counter:
+    """A part of the state that somebody adds."""
+
+    def __init__(self) -> None:
+        self.count = torch.tensor(0)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"count": self.count}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        self.count = tensors["count"]
+
+
+def test_further_parts_have_their_place(config: RunConfig, tmp_path: Path):
+    model, counter = SparseGPT(config.model), Counter()
+    counter.count += 7
+    save_checkpoint(tmp_path, model, {"counter": counter}, 5, seconds=1.0)
+    other = Counter()
+    latest_checkpoint(tmp_path, model, {"counter": other})
+    assert other.count == 7
+    message = "it holds the state of counter; this run has nothing"
+    with pytest.warns(UserWarning, match=message), pytest.raises(CheckpointError, match=message):
+        latest_checkpoint(tmp_path, model, {})
+
+
+def test_models_on_the_way(straight: Run):
+    latest, best, third = (straight.model(which) for which in ("latest", "best", 3))
+    assert torch.equal(latest.lm_head.weight, straight.model().lm_head.weight)
+    assert torch.equal(best.lm_head.weight, third.lm_head.weight)
+    assert not torch.equal(best.lm_head.weight, latest.lm_head.weight)
+    with pytest.raises(CheckpointError, match="no checkpoint 5; there: 3, 6, 8, and best, latest"):
+        straight.model(5)
+
+
+def test_a_failed_save_is_told_and_tried_again(
+    straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, calls = keeper.save_checkpoint, []
+
+    def fails_once(*words: Any, **more: Any) -> Path:
+        calls.append(words[3])
+        if len(calls) == 1:
+            raise SaveError("step_000002: not saved: No space left on device")
+        return real(*words, **more)
+
+    monkeypatch.setattr(keeper, "save_checkpoint", fails_once)
+    with pytest.warns(UserWarning, match="No space left on device; training goes on and tries again"):
+        train(config, corpus, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert calls == [2, 3, 4, 6, 8]
+    assert [(event["event"], event["step"]) for event in run.events()] == [("save_failed", 2)]
+    assert metrics(run) == metrics(straight)
+
+
+def test_the_last_save_must_succeed(
+    config: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails_at_the_end(*words: Any, **more: Any) -> Path:
+        if words[3] == 8:
+            raise SaveError("step_000008: not saved: Input/output error")
+        return save_checkpoint(*words, **more)
+
+    monkeypatch.setattr(keeper, "save_checkpoint", fails_at_the_end)
+    with pytest.raises(SaveError, match="step_000008"):
+        train(config, corpus, tmp_path / "run")
+    assert load_run(tmp_path / "run").result() is None

@@ -124,7 +124,8 @@ def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants:
         CheckpointError: the run has no model yet, or it is damaged.
         DataError: the corpus is there, but damaged.
     """
-    model = run.model().to_sparse()
+    whole = run.model()
+    model = whole.to_sparse()
     corpus = run.corpus() if run.corpus_folder.is_dir() else None
     rows: list[dict[str, Any]] = []
     shifted: list[dict[str, Any]] = []
@@ -157,6 +158,7 @@ def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants:
         "val_loss_measured": corpus is not None,
         "density": result.get("density"),
         "tokens": result.get("tokens"),
+        "vitals": None if corpus is None else _vitals(run, whole, corpus),
         "pairs": pairs,
         "seed": seed,
         "overlap": overlap,
@@ -171,12 +173,27 @@ def print_report(report: dict[str, Any]) -> None:
     note = "" if report["val_loss_measured"] else " (as training stored it: the corpus is not here)"
     density = Column("density", "", ".4f").text(report)
     print(f"{report['run']}: validation loss {report['val_loss']:.4f} nats/token{note}, density {density}")
+    if report["vitals"] is not None:
+        print(vitals_line(report["vitals"]))
     print_table(rows, with_notes(COLUMNS, rows))
     if variants:
         print_table(variants, with_notes(VARIANT_COLUMNS, variants))
     if overlap is not None:
         print(overlap_line(overlap))
     print(f"{sum(row['done'] for row in rows)} of {len(rows)} tasks done")
+
+
+def vitals_line(vitals: dict[str, Any]) -> str:
+    """What a validation shows beside the loss.
+
+    >>> vitals_line({"l0": 17748, "dead_neurons": 0.2234, "kurtosis": 16.14})
+    'nonzero weights (L0) 17,748, dead MLP neurons 22.3%, kurtosis of the last residual stream 16.1'
+    """
+    kurtosis = Column("kurtosis", "", ".1f").text(vitals)
+    return (
+        f"nonzero weights (L0) {vitals['l0']:,}, dead MLP neurons {vitals['dead_neurons']:.1%}, "
+        f"kurtosis of the last residual stream {kurtosis}"
+    )
 
 
 def overlap_line(overlap: dict[str, Any]) -> str:
@@ -218,6 +235,15 @@ def _note_overlap(
         "found": sum(by_task.values()),
         "tasks": {name: count for name, count in by_task.items() if count},
     }
+
+
+def _vitals(run: Run, model: SparseGPT, corpus: Corpus) -> dict[str, Any]:
+    """Vital signs on as many tokens as at a validation in training: those of the last line of its metrics."""
+    from sparsecircuits.train.vitals import nonzeros, validate
+
+    sample = run.config.train.eval_tokens // 8
+    seen = validate(model, corpus.val, limit=sample, sample=sample, context=run.config.context)
+    return {"l0": nonzeros(model), **seen.vitals.row()}
 
 
 def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None) -> float:

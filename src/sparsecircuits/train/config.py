@@ -75,11 +75,11 @@ class TrainConfig(Config):
     sparsity: Literal["topk", "hard_concrete"] = "topk"
     """topk: keep the largest after every step (§2.1); hard_concrete: a learned gate for each weight and a
     penalty on the expected number of open ones (§D, Fig 35), which the paper found to do worse."""
-    gate_lr: float = 0.05
-    """Rate at which hard_concrete's gates learn, through the whole run (ours)."""
-    gate_stop: float = 0.9
+    gate_lr: float = 0.2
+    """Rate at which hard_concrete's gates learn, through the whole run (ours; 0.05 is worse)."""
+    gate_stop: float = 0.75
     """Share of the steps after which hard_concrete's gates are fixed, at exactly the budget of topk; not
-    below anneal_stop (ours)."""
+    below anneal_stop (ours; 0.9 is worse)."""
 
     revive: Literal["none", "resample", "leak"] = "none"
     """What is done for MLP neurons that have not fired for revive_every steps (:mod:`.revive`). resample:

@@ -34,7 +34,7 @@ from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
 from sparsecircuits.train.schedules import densities_at, lr_at
 from sparsecircuits.train.signals import Stop, stop_signals
-from sparsecircuits.train.step import train_step
+from sparsecircuits.train.step import Step, train_step
 from sparsecircuits.train.trackers import Trackers, require_trackers
 from sparsecircuits.train.vitals import Vitals, nonzeros, validate
 from sparsecircuits.train.worker import Worker, require_fit
@@ -125,7 +125,7 @@ def _begin(
         parts: dict[str, Part] = {"optimizer": optimizer}
         keeper = Keeper(run, model, parts, machine.keep, team)
         with keeper.watching():
-            return _train(run, model, optimizer, corpus, keeper, watch, machine, stop, team)
+            return _Training(run, model, optimizer, corpus, keeper, watch, machine, team).go(stop)
 
 
 def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
@@ -134,72 +134,105 @@ def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | 
     return None if done is None else TrainResult(**done)
 
 
-def _train(
-    run: Run,
-    model: SparseGPT,
-    optimizer: SparseOptimizer,
-    corpus: Corpus,
-    keeper: Keeper,
-    watch: Callable[[Progress], None] | None,
-    machine: Machine,
-    stop: Stop,
-    team: Team,
-) -> TrainResult:
-    config, recipe = run.config, run.config.train
-    state = keeper.resume()
-    if state.step == 0 and model.bigram_table is not None and recipe.bigram_init == "counts":
-        model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, config.model.vocab_size))
-    worker = Worker(model, recipe, machine, team)
-    optimizer = worker.optimizer(optimizer)
-    keeper.whole = lambda: worker.whole(optimizer)
+class _Training:
+    """A run in progress: what its steps share. Of several processes, each has one."""
 
-    pace = Pace(_tokens_per_step(config))
-    started = time.monotonic() - state.seconds
-    val_loss = vitals = None
-    with (
-        Trackers(machine.track if team.main else (), run, state.step) as trackers,
-        _reader(corpus, config, state.step, team) as reader,
-        optimizer.reviving(),
-    ):
-        if team.main:
-            run.truncate_metrics(state.step)
-        for step in range(state.step, recipe.steps):
-            with pace.step(reader):
-                seen = train_step(model, optimizer, next(reader), step, recipe, machine, worker)
-            machine = machine.replace(micro_rows=seen.micro_rows)
-            done, last = step + 1, step + 1 == recipe.steps
-            val_loss = vitals = interim = None
-            if last or done % recipe.eval_every == 0:
-                val_loss, vitals, interim = _validated(model, corpus, done, config)
-            seconds = time.monotonic() - started
-            if val_loss is not None or done % recipe.log_every == 0:
-                row = _metrics(done, seen.loss, seen.grad_rms, val_loss, seconds, config)
-                row |= {"l0": nonzeros(model)} | pace.take()
-                if optimizer.reviver is not None:
-                    row["revived"] = optimizer.reviver.revived
-                if vitals is not None:
-                    row |= vitals.row()
-                keeper.log(row)
-                trackers.log(row)
-            if watch is not None and team.main:
-                speed = done * _tokens_per_step(config) / max(seconds, 1e-9)
-                density = densities_at(step, recipe).matrices
-                watch(Progress(done, recipe.steps, seen.loss, speed, density, val_loss))
-            stopping = team.any(bool(stop))
-            if stopping or last or keeper.is_best(interim) or done % recipe.checkpoint_every == 0:
-                keeper.save(done, seconds, interim, required=last or stopping)
-            if stopping and not last:
-                stop.leave()
-    seconds = time.monotonic() - started
-    if val_loss is None:  # everything was done but the end of the run
-        val_loss = evaluate(model, corpus.val, limit=recipe.eval_tokens, context=config.context)
-    tokens = recipe.steps * _tokens_per_step(config)
-    result = TrainResult(val_loss, measured_density(model).matrices, tokens, seconds, recipe.steps)
-    result = team.on_main(lambda: result)  # with its seconds
-    keeper.finish(result.__dict__)
-    if team.any(bool(stop)):
-        stop.leave()
-    return result
+    def __init__(
+        self,
+        run: Run,
+        model: SparseGPT,
+        optimizer: SparseOptimizer,
+        corpus: Corpus,
+        keeper: Keeper,
+        watch: Callable[[Progress], None] | None,
+        machine: Machine,
+        team: Team,
+    ) -> None:
+        self.run, self.model, self.corpus, self.keeper = run, model, corpus, keeper
+        self.watch, self.machine, self.team = watch, machine, team
+        self.config, self.recipe = run.config, run.config.train
+        self.state = keeper.resume()
+        if self.state.step == 0 and model.bigram_table is not None and self.recipe.bigram_init == "counts":
+            vocab_size = self.config.model.vocab_size
+            model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, vocab_size))
+        self.worker = Worker(model, self.recipe, machine, team)
+        self.optimizer = self.worker.optimizer(optimizer)
+        keeper.whole = lambda: self.worker.whole(self.optimizer)
+        self.pace = Pace(_tokens_per_step(self.config))
+        self._began = time.monotonic() - self.state.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, over all starts."""
+        return time.monotonic() - self._began
+
+    def go(self, stop: Stop) -> TrainResult:
+        """Train to the end, or until it is asked to stop."""
+        seen = None
+        with (
+            Trackers(self.machine.track if self.team.main else (), self.run, self.state.step) as trackers,
+            _reader(self.corpus, self.config, self.state.step, self.team) as reader,
+            self.optimizer.reviving(),
+        ):
+            if self.team.main:
+                self.run.truncate_metrics(self.state.step)
+            for step in range(self.state.step, self.recipe.steps):
+                with self.pace.step(reader):
+                    taken = train_step(
+                        self.model, self.optimizer, next(reader), step, self.recipe, self.machine, self.worker
+                    )
+                self.machine = self.machine.replace(micro_rows=taken.micro_rows)
+                seen = self.validated(step + 1)
+                self.tell(step + 1, taken, seen, trackers)
+                self.save(step + 1, seen, stop)
+        result = self.result(seen)
+        self.keeper.finish(result.__dict__)
+        if self.team.any(bool(stop)):
+            stop.leave()
+        return result
+
+    def validated(self, done: int) -> Validated | None:
+        """The validation that is due after ``done`` steps."""
+        due = done == self.recipe.steps or done % self.recipe.eval_every == 0
+        return _validated(self.model, self.corpus, done, self.config) if due else None
+
+    def tell(self, done: int, taken: Step, seen: Validated | None, trackers: Trackers) -> None:
+        """A line of metrics, if one is due; and the watcher."""
+        val_loss = None if seen is None else seen.loss
+        if seen is not None or done % self.recipe.log_every == 0:
+            row = _metrics(done, taken.loss, taken.grad_rms, val_loss, self.seconds, self.config)
+            row |= {"l0": nonzeros(self.model)} | self.pace.take()
+            if self.optimizer.reviver is not None:
+                row["revived"] = self.optimizer.reviver.revived
+            if seen is not None:
+                row |= seen.vitals.row()
+            self.keeper.log(row)
+            trackers.log(row)
+        if self.watch is not None and self.team.main:
+            speed = done * _tokens_per_step(self.config) / max(self.seconds, 1e-9)
+            density = densities_at(done - 1, self.recipe).matrices
+            self.watch(Progress(done, self.recipe.steps, taken.loss, speed, density, val_loss))
+
+    def save(self, done: int, seen: Validated | None, stop: Stop) -> None:
+        """A checkpoint, if one is due, or if it is to stop here."""
+        last, stopping = done == self.recipe.steps, self.team.any(bool(stop))
+        interim = None if seen is None else seen.interim
+        due = done % self.recipe.checkpoint_every == 0
+        if stopping or last or due or self.keeper.is_best(interim):
+            self.keeper.save(done, self.seconds, interim, required=last or stopping)
+        if stopping and not last:
+            stop.leave()
+
+    def result(self, seen: Validated | None) -> TrainResult:
+        """The end of the run, the same on every process."""
+        if seen is None:  # everything was done but the end of the run
+            tokens, limit = self.corpus.val, self.recipe.eval_tokens
+            val_loss = evaluate(self.model, tokens, limit=limit, context=self.config.context)
+        else:
+            val_loss = seen.loss
+        steps, density = self.recipe.steps, measured_density(self.model).matrices
+        result = TrainResult(val_loss, density, steps * _tokens_per_step(self.config), self.seconds, steps)
+        return self.team.on_main(lambda: result)  # with its seconds
 
 
 class Validated(NamedTuple):

@@ -134,7 +134,9 @@ class SparseOptimizer:
                 if value.ndim > 0:  # all but the count of steps
                     whole = rows.collect(value, owners[name.rpartition("/")[0]])
                     tensors[name] = value if whole is None else whole.cpu()
-        return tensors if self.reviver is None else {**tensors, **self.reviver.state()}
+        if self.reviver is not None and tensors:
+            tensors |= self.reviver.state()
+        return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of :meth:`state`, with whole tensors on every process; after the weights."""
