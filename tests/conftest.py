@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a name of the shape org/name that is not here is asked for on the Hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers otherwise warns when a test forks
+
+# Tests that are started in the background may have Ctrl-C ignored, which a training respects; some send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OPT_IN = {
     "slow": "slow: give --slow to run it",

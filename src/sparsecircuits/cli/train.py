@@ -47,9 +47,9 @@ class Options(Config):
 
     Several processes: torchrun --nproc-per-node 8 -m sparsecircuits train mine, and docs/devices.md.
 
-    Examples: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
+    Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
 
-    sparsecircuits train installed --source site-packages --set data.train_tokens=none
+    Example: sparsecircuits train installed --source site-packages --set data.train_tokens=none
     """
 
     run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
