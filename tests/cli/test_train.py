@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sparsecircuits.cli.train import resolve
+from sparsecircuits.model import SparseGPT
 from sparsecircuits.presets import tiny
 from sparsecircuits.train import load_run
 
@@ -32,6 +34,27 @@ def test_overrides_reach_the_run_and_the_same_command_finds_it_done(
     again = call(*words)
     assert again.json == first.json
     assert again.err == ""  # no step was taken
+
+
+def test_checkpoints_that_stay_and_memory_that_runs_out(
+    call, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SparseGPT.loss
+
+    def loss(self: SparseGPT, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and len(tokens) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(self, tokens, targets)
+
+    monkeypatch.setattr(SparseGPT, "loss", loss)
+    words = ("train", tmp_path / "mine", *SHORT, "--set", "train.checkpoint_every=1", "--keep", "1")
+    words = (*words, "--data", trained / "data")
+    stopped = call(*words)
+    assert stopped.code == 2
+    assert "less is taken by a smaller Machine.micro_rows (--micro-rows)" in stopped.err
+    with pytest.warns(UserWarning, match="going on with 2 rows at once"):
+        assert call(*words, "--out-of-memory", "halve").code == 0
+    assert [path.name for path in (tmp_path / "mine" / "checkpoints").iterdir()] == ["step_000003"]
 
 
 def test_a_bare_name_is_a_run_in_runs(

@@ -8,13 +8,13 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from sparsecircuits.train import checkpoint, keeper
+from sparsecircuits.train import Progress, checkpoint, keeper
 from sparsecircuits.train.run import load_run
 from tests.faults import shim, tiny
 from tests.faults.forks import Ended, Outcome, forked
@@ -83,6 +83,8 @@ STAGES = (
     Stage("flushing it and taking its place", ".partial", FLUSH | RENAME, 90_000),
     Stage("the finished model", "/model/", OPEN | WRITE | FLUSH | RENAME, 6),
 )
+#: The step whose save is struck: the second or third one, if the validation at step 6 was the best.
+STRUCK = 8
 #: Fault -> its number; whether it lasts.
 ERRORS = {"ENOSPC": True, "EIO": False, "EACCES": True, "EROFS": True, "EXDEV": False, "EINTR": False}
 
@@ -110,10 +112,10 @@ def _refused(bench: Bench, name: str, folder: Path, fault: Fault) -> Outcome:
     expected = bench.straight(config)
 
     def work() -> None:
-        fault.set()
+        earlier = _Earlier(folder, fault.set)
         try:
             with _silent(bench.sabotage):
-                bench.train(folder, config)
+                bench.train(folder, config, earlier.watch)
         finally:
             fired = shim.fired()
             fault._replace(path="nowhere").set()
@@ -129,8 +131,24 @@ def _refused(bench: Bench, name: str, folder: Path, fault: Fault) -> Outcome:
     return _resumed(bench, name, folder, expected)
 
 
-#: Sizes of a disk, in shares of what the run takes.
-SHARES = (0.1, 0.3, 0.5, 0.75, 0.99)
+class _Earlier:
+    """Begins a fault just before a save, when others have been; and sees that the last of them stays."""
+
+    def __init__(self, folder: Path, begin: Callable[[], object]) -> None:
+        self.folder, self.begin, self.steps = folder, begin, [0]
+
+    def watch(self, progress: Progress) -> None:
+        """Called after each step, before its save."""
+        if progress.step == STRUCK:
+            self.steps = tiny.whole_checkpoints(self.folder)
+            self.begin()
+        if progress.step == STRUCK + 1:
+            left = tiny.whole_checkpoints(self.folder)
+            assert self.steps[-1] in left, f"whole before the fault: {self.steps}; after it: {left}"
+
+
+#: What a disk has room for, in shares of a checkpoint, when the save of step ``STRUCK`` begins.
+SHARES = (0.0, 0.1, 0.2, 0.4, 0.6)
 
 
 class Disk(NamedTuple):
@@ -155,20 +173,20 @@ def small_disk(folder: Path) -> Disk | None:
 
 
 def _full(bench: Bench, disk: Disk, which: int) -> Outcome:
-    """A disk that is really full: too small for the run by so much."""
+    """A disk that is really full: the save of step ``STRUCK`` and all that follow have so little room."""
     config, folder = tiny.config(), disk.folder / "run"
     expected = bench.straight(config)
-    name = f"ENOSPC, a disk of {SHARES[which]:.0%} of what the run takes"
+    name = f"ENOSPC, a disk with room for {SHARES[which]:.0%} of a save"
     try:
-        ended = forked(lambda: bench.train(folder, config))
-        assert ended.code == 0, ended.said
-        taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
-        shutil.rmtree(folder)
-        disk.resize(int(SHARES[which] * taken))
+
+        def fill() -> None:
+            latest = max((folder / "checkpoints").iterdir())
+            taken, one = (_taken(path) for path in (folder, latest))
+            disk.resize(taken + int(SHARES[which] * one))
 
         def work() -> None:
             with _silent(bench.sabotage):
-                bench.train(folder, config)
+                bench.train(folder, config, _Earlier(folder, fill).watch)
 
         ended = forked(work)
         if ended.code not in (0, 2):
@@ -181,6 +199,10 @@ def _full(bench: Bench, disk: Disk, which: int) -> Outcome:
         return _resumed(bench, name, folder, expected)
     finally:
         disk.remove()
+
+
+def _taken(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 
 
 def _call(*words: object) -> bool:
@@ -200,10 +222,7 @@ def _judged(ended: Ended, folder: Path, fault: Fault, expected: tiny.Fingerprint
     absorbed = fault.action == SHORT or fault.error == errno.EINTR
     if not told and not (absorbed and ended.code == 0):
         return f"silent, exit code {ended.code}: {ended.said[-300:]}"
-    steps = tiny.whole_checkpoints(folder)
-    if fault.path != "/model/" and not steps and fault.error not in (errno.ENOSPC, errno.EACCES, errno.EROFS):
-        return "no whole checkpoint"
-    return ""
+    return "" if tiny.whole_checkpoints(folder) else "no whole checkpoint"
 
 
 def _resumed(bench: Bench, name: str, folder: Path, expected: tiny.Fingerprint) -> Outcome:

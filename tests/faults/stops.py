@@ -28,8 +28,8 @@ from tests.faults.shim import KILL, OPEN, RENAME, WRITE, Fault
 from tests.faults.tiny import Bench
 from tests.prune import planted
 
-#: How a run is stopped after a step: killed, asked to end (which saves), or by an error of somebody's.
-WAYS = ("SIGKILL", "SIGTERM", "SIGINT", "error")
+#: How a run is stopped after a step, and how it then ends: killed, asked to (which saves), an error.
+WAYS = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGINT": 130, "error": 70}
 
 
 def resumed_anywhere(bench: Bench, count: int) -> Iterator[Outcome]:
@@ -38,7 +38,7 @@ def resumed_anywhere(bench: Bench, count: int) -> Iterator[Outcome]:
         draw = random.Random(case)
         config = tiny.config(tiny.KINDS[case % 2], seed=case % 4 // 2)
         stops = sorted(draw.sample(range(1, config.train.steps + 1), draw.choice([1, 1, 2, 3])))
-        ways = [draw.choice(WAYS) for _ in stops]
+        ways = [draw.choice(list(WAYS)) for _ in stops]
         name = f"{tiny.KINDS[case % 2]}, " + ", ".join(
             f"{w} at {s}" for w, s in zip(ways, stops, strict=True)
         )
@@ -76,8 +76,8 @@ def _compare(
                 os.kill(os.getpid(), getattr(signal, way))
 
         ended = forked(lambda stop=stop: _train(bench, folder, config, stop))
-        if ended.code not in (-signal.SIGKILL, 143, 130, 70):
-            return Outcome(name, False, f"exit code {ended.code} at {step}: {ended.said[-300:]}")
+        if ended.code != WAYS[way]:
+            return Outcome(name, False, f"exit code {ended.code} after {way} at {step}: {ended.said[-300:]}")
     ended = forked(lambda: _train(bench, folder, config, None))
     if ended.code:
         return Outcome(name, False, f"not resumed: {ended.said[-300:]}")

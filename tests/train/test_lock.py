@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
 
-from sparsecircuits.errors import RunLocked
+import pytest
+
+from sparsecircuits.errors import RunLocked, SaveError
 from sparsecircuits.train.lock import LOCK_FILE, lock_holder, run_lock
 
 
@@ -53,3 +56,17 @@ def test_an_empty_folder_is_not_left_behind(tmp_path: Path):
     with run_lock(tmp_path / "new"):
         pass
     assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_has_become_read_only_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    before = len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(SaveError, match="model: not saved"), run_lock(tmp_path):
+            raise SaveError("model: not saved")
+    assert len(os.listdir("/dev/fd")) == before
+    with run_lock(tmp_path):  # the file that stayed is taken over
+        pass

@@ -12,6 +12,7 @@ from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import ConfigError, OutOfMemory
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.train import Machine, RunConfig, load_run, train
+from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.memory import require_memory
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.step import train_step
@@ -85,10 +86,27 @@ def test_halved_pieces_add_up_to_the_same_gradients(config: RunConfig, monkeypat
 def test_without_leave_it_stops_with_the_bytes_and_the_knob(
     config: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    message = r"training, step 1, 2 rows at once, with 2,147,483,648 bytes asked for; .* Machine\.micro_rows"
+    message = r"training, step 1, 2 rows at once, with 2,147,483,648 bytes asked for; .* \(--micro-rows\)"
     with monkeypatch.context() as patch:
         fails_above(1, patch)
         with pytest.raises(OutOfMemory, match=message):
             train(config, corpus, tmp_path / "run")
     assert load_run(tmp_path / "run").metrics() == []
     train(config, corpus, tmp_path / "run", machine=Machine(micro_rows=1))
+
+
+def test_no_room_for_moments_or_for_the_model_is_told_with_what_takes_less(
+    config: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    knob = r", with 2,147,483,648 bytes asked for; less is taken by a smaller model\.d_model"
+    for owner, name, doing in (
+        (Adam, "step", "the optimizer, step 1"),
+        (SparseGPT, "to", "moving the model to cpu"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(OutOfMemory, match=doing + knob):
+                train(config, corpus, tmp_path / name)

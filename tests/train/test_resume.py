@@ -15,7 +15,7 @@ from torch import Tensor
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import CheckpointError, SaveError
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.train import Progress, Run, RunConfig, keeper, load_run, train
+from sparsecircuits.train import Machine, Progress, Run, RunConfig, checkpoint, keeper, load_run, train
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.run import TIMING
@@ -156,6 +156,61 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning_that_names_it(
     assert seen == [5, 6, 7, 8]
     assert metrics(run) == metrics(straight)
     assert torch.equal(run.model().lm_head.weight, straight.model().lm_head.weight)
+
+
+def test_a_damaged_checkpoint_does_not_count_among_the_latest(
+    straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path
+):
+    folder, machine = tmp_path / "run", Machine(keep=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, corpus, folder, stop_after(7), machine)
+    run = load_run(folder)
+    assert names(run) == ["step_000003", "step_000006"]  # the best, and the latest
+    flip(run.checkpoints / "step_000006" / "model.safetensors")
+    with (
+        pytest.warns(UserWarning, match=r"passed over a damaged checkpoint: .*step_000006/model"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        train(config, corpus, folder, stop_after(5), machine)
+    assert names(run) == ["step_000003", "step_000004", "step_000006.damaged"]
+    seen: list[int] = []
+    train(config, corpus, folder, lambda progress: seen.append(progress.step), machine)
+    assert seen == [5, 6, 7, 8]
+    assert names(run) == ["step_000003", "step_000006.damaged", "step_000008"]
+    assert metrics(run) == metrics(straight)
+
+
+def test_a_damaged_checkpoint_is_not_the_best(config: RunConfig, corpus: Corpus, tmp_path: Path):
+    run = stopped(config, corpus, tmp_path / "run", 7)
+    flip(run.checkpoints / "step_000003" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"step_000003/model\.safetensors: its content does not match"):
+        run.model("best")
+    with pytest.warns(UserWarning, match=r"now called step_000003\.damaged: .*step_000003/model"):
+        train(config, corpus, run.folder)
+    assert names(run) == ["step_000003.damaged", "step_000006", "step_000008"]
+    best = run.model("best").lm_head.weight  # of 6 and 8, which were measured too
+    losses = {row["step"]: row["val_loss"] for row in run.metrics() if "val_loss" in row}
+    assert torch.equal(best, run.model(6 if losses[6] <= losses[8] else 8).lm_head.weight)
+
+
+def test_an_old_checkpoint_that_stays_is_no_failed_save(
+    straight: Run, config: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", refuse)
+        with pytest.warns(UserWarning, match="an old checkpoint, not removed: Permission denied"):
+            train(config, corpus, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.events() == []
+    assert metrics(run) == metrics(straight)
+
+
+def names(run: Run) -> list[str]:
+    """What lies among its checkpoints."""
+    return sorted(path.name for path in run.checkpoints.iterdir())
 
 
 def test_no_whole_checkpoint_is_an_error_that_names_each(config: RunConfig, corpus: Corpus, tmp_path: Path):

@@ -104,3 +104,15 @@ def test_a_finished_run_is_a_source_of_models(config: RunConfig, corpus: Corpus,
     tokens = torch.zeros(1, 3, dtype=torch.long)
     assert torch.equal(model(tokens), load_run(tmp_path / "run").model()(tokens))
     assert not model.training
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 12, b"{}", b"[3]", b'{"step": "3"}', b"\xff\xfe"])
+def test_a_damaged_line_of_metrics_is_named(damage: bytes, config: RunConfig, corpus: Corpus, tmp_path: Path):
+    run = Run.create(tmp_path / "run", config, corpus)
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 3}\n{"st')
+    for read in (run.metrics, run.events, lambda: run.truncate_metrics(3)):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl:2: damaged: "):
+            read()
+    path.write_bytes(b'{"step": 1}\n{"step": 3}\n{"st')
+    assert run.metrics() == [{"step": 1}, {"step": 3}]

@@ -71,6 +71,10 @@ class Options(Config):
     some rows of every weight; auto: ddp if there are several."""
     micro_rows: int | None = None
     """Sequences that a process computes at once; fewer take less memory."""
+    out_of_memory: Literal["stop", "halve"] = "stop"
+    """Where memory runs out in a step: stop with a message, or halve the sequences at once and go on."""
+    keep: int = 2
+    """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
     compile: bool = False
     """Compile the model with torch.compile."""
     source: UseAppendAction[tuple[str, ...]] = ()
@@ -101,6 +105,8 @@ def run(options: Options) -> None:
         device=options.device,
         parallel=options.parallel,
         micro_rows=options.micro_rows,
+        out_of_memory=options.out_of_memory,
+        keep=options.keep,
         compile=options.compile,
     )
     with join(machine) as team:

@@ -9,7 +9,8 @@ step, so that nothing else is state.
 1. It is written beside its place, flushed, read back, compared, and renamed (:mod:`sparsecircuits.files`):
    a kill at any moment leaves the one before intact.
 2. The latest ``keep`` stay, and the one of the lowest validation loss.
-3. The latest that verifies is the one that is resumed; a damaged one is passed over with a warning.
+3. The latest that verifies is the one that is resumed; a damaged one is passed over with a warning, and then
+   called ``step_000200.damaged``, so that it counts no longer, neither as one of the latest nor as the best.
 
 Format 2. Format 1, of the first release, had neither a version nor a hash of ``state.json``; it is read too.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -27,11 +29,13 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from sparsecircuits.errors import CheckpointError
-from sparsecircuits.files import placed_folder, saving, sha256_of, write_atomic
+from sparsecircuits.files import PARTIAL, placed_folder, saving, sha256_of, write_atomic
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.checkpoint import load_tensors, load_weights, save_tensors, save_weights
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "state.json"
+DAMAGED = ".damaged"
+"""What the name of a folder ends with that was set aside."""
 FORMAT, VERSION = "sparsecircuits.checkpoint", 2
 _KEYS = {
     1: {"step", "seconds", "sha256"},
@@ -101,6 +105,8 @@ def save_checkpoint(
 ) -> Path:
     """Write the state after ``step`` steps; older checkpoints but the latest ``keep`` and the best go.
 
+    One that cannot be removed is told as a warning: the new one is whole all the same.
+
     Raises:
         SaveError: it could not be written; those that were there are as they were.
     """
@@ -115,8 +121,7 @@ def save_checkpoint(
     best = best_checkpoint(folder)
     for old in found_checkpoints(folder)[:-keep]:
         if best is None or old != best.path:
-            with saving(old):
-                shutil.rmtree(old)
+            _discard(old)
     return target
 
 
@@ -144,8 +149,38 @@ def latest_checkpoint(folder: Path, model: SparseGPT, parts: Mapping[str, Part])
     return TrainState(0, 0.0)
 
 
+def set_aside_damaged(folder: Path, resumed: int) -> None:
+    """Rename what is damaged, and whatever was passed over for the step ``resumed``.
+
+    Else a resumed run would count them among its latest, or hold one of them to be its best. Those newer than
+    ``resumed`` were told by :func:`latest_checkpoint`; a damaged older one is told here, as a warning.
+
+    Raises:
+        SaveError: one could not be renamed.
+    """
+    for path in found_checkpoints(folder):
+        step = int(path.name[5:])
+        if step == resumed:
+            continue  # it has just been loaded
+        aside = path.with_name(path.name + DAMAGED)
+        if step < resumed:
+            try:
+                read_state(path).verify()
+                continue
+            except NewerFormat:
+                continue
+            except CheckpointError as error:
+                warnings.warn(f"a damaged checkpoint is now called {aside.name}: {error}", stacklevel=2)
+        with saving(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+
+
 def best_checkpoint(folder: Path) -> Checkpoint | None:
-    """The whole checkpoint of the lowest validation loss, the earliest of equals; None if none has one."""
+    """The checkpoint of the lowest validation loss, the earliest of equals; None if none has one.
+
+    It goes by what each ``state.json`` says; whether the tensors are whole is for :meth:`Checkpoint.verify`.
+    """
     measured = []
     for path in found_checkpoints(folder):
         try:
@@ -226,6 +261,16 @@ def _load(path: Path, model: SparseGPT, parts: Mapping[str, Part]) -> TrainState
         except KeyError as error:
             raise CheckpointError(f"{path / name}.safetensors: it lacks {error}") from error
     return TrainState(checkpoint.step, checkpoint.seconds)
+
+
+def _discard(path: Path) -> None:
+    """Remove a checkpoint; whatever stops that leaves it whole, or under a name that is swept."""
+    try:
+        going = path.with_name(path.name + PARTIAL)
+        os.replace(path, going)
+        shutil.rmtree(going)
+    except OSError as error:
+        warnings.warn(f"{path}: an old checkpoint, not removed: {error.strerror or error}", stacklevel=3)
 
 
 def _sealed(data: dict[str, Any]) -> bytes:

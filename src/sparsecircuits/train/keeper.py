@@ -22,6 +22,7 @@ from sparsecircuits.train.checkpoint import (
     best_checkpoint,
     latest_checkpoint,
     save_checkpoint,
+    set_aside_damaged,
 )
 from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.guard import TrainingDiverged, require_finite
@@ -56,18 +57,27 @@ class Keeper:
     def resume(self) -> TrainState:
         """Clear away what a killed process left half-written, and load the latest checkpoint.
 
+        Damaged ones are set aside.
+
         Raises:
             CheckpointError: no checkpoint is whole.
+            SaveError: the folder cannot be written.
         """
         if self.team.main:
             sweep(self.run.folder, *FILES)
             sweep(self.run.folder / "model", *MODEL_FILES)
             sweep(self.run.checkpoints)
-        state = self.team.main_first(lambda: latest_checkpoint(self.run.checkpoints, self.model, self.parts))
+        state = self.team.main_first(self._load)
         best = best_checkpoint(self.run.checkpoints)
         self._best = None if best is None else best.val_loss
         self._saved = state.step or None
         self.team.require_equal("the latest checkpoint", state.step)
+        return state
+
+    def _load(self) -> TrainState:
+        state = latest_checkpoint(self.run.checkpoints, self.model, self.parts)
+        if self.team.main:
+            set_aside_damaged(self.run.checkpoints, state.step)
         return state
 
     @contextlib.contextmanager

@@ -63,8 +63,11 @@ def run_lock(folder: Path) -> Iterator[None]:
             yield
         finally:
             _held.reset(token)
-            (folder / LOCK_FILE).unlink(missing_ok=True)
-            os.close(handle)
+            try:
+                with contextlib.suppress(OSError):  # what went wrong inside is what counts
+                    (folder / LOCK_FILE).unlink(missing_ok=True)
+            finally:
+                os.close(handle)
     finally:
         if not existed:
             with contextlib.suppress(OSError):  # a run is in it

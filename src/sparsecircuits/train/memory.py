@@ -12,9 +12,13 @@ from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.run import RunConfig
 
 KNOBS = (
-    'a smaller Machine.micro_rows, or by itself with Machine.out_of_memory = "halve" (both change the result '
-    "by rounding alone); or by smaller train.rows or model.n_ctx"
+    "a smaller Machine.micro_rows (--micro-rows), or by itself with Machine.out_of_memory = halve "
+    "(--out-of-memory halve; both change the result by rounding alone); or by smaller train.rows "
+    "or model.n_ctx"
 )
+
+#: Of what does not depend on the rows: weights and moments.
+SIZE_KNOBS = "a smaller model.d_model or model.n_layer, or shards on several processes (--parallel shard)"
 
 
 class Fitted(NamedTuple):

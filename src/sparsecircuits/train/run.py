@@ -236,26 +236,34 @@ class Run:
         append_line(self.folder / METRICS_FILE, line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The figures of all steps that have a line, so far."""
-        return [row for row in map(read_line, self._lines()) if "event" not in row]
+        """The figures of all steps that have a line, so far.
+
+        Raises:
+            CheckpointError: a line is damaged.
+        """
+        return [row for _, row in self._rows() if "event" not in row]
 
     def events(self) -> list[dict[str, Any]]:
         """What happened to the run so far: saves that failed, what diverged."""
-        return [row for row in map(read_line, self._lines()) if "event" in row]
+        return [row for _, row in self._rows() if "event" in row]
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the figures of steps after ``step``: a resumed run writes them again. Events stay."""
-        rows = [(line, read_line(line)) for line in self._lines()]
-        kept = [line for line, row in rows if "event" in row or row["step"] <= step]
+        kept = [line for line, row in self._rows() if "event" in row or row["step"] <= step]
         write_atomic(self.folder / METRICS_FILE, "".join(line + "\n" for line in kept).encode())
 
-    def _lines(self) -> list[str]:
+    def _rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """Lines of metrics, and what they say.
+
+        Raises:
+            CheckpointError: one is damaged.
+        """
         path = self.folder / METRICS_FILE
         if not path.exists():
             return []
         # A kill in the middle of a write leaves a last line without its end; it does not count.
-        lines = path.read_text().splitlines(keepends=True)
-        return [line.rstrip("\n") for line in lines if line.endswith("\n")]
+        lines = path.read_bytes().split(b"\n")[:-1]
+        return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
 
 def load_run(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Run:
@@ -280,6 +288,17 @@ def load_run(source: str | Path, *, revision: str | None = None, token: str | bo
         )
     run = Run.open(folder)
     return dataclasses.replace(run, origin=str(source) if revision is None else f"{source}@{revision}")
+
+
+def _row(line: bytes, where: str) -> tuple[str, dict[str, Any]]:
+    try:
+        text = line.decode()
+        row = read_line(text)
+        if not isinstance(row["step"], int):
+            raise ValueError("its step is no number")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{where}: damaged: {error}; remove the line to go on without it") from error
+    return text, row
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import torch
 
+from sparsecircuits.memory import memory_advice
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.guard import require_finite_loss
 from sparsecircuits.train.machine import Machine
-from sparsecircuits.train.memory import fitting
+from sparsecircuits.train.memory import SIZE_KNOBS, fitting
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.worker import Worker
 
@@ -48,6 +49,7 @@ def train_step(
 
     Raises:
         ConfigError: ``micro_rows`` does not divide the rows.
+        OutOfMemory: memory ran out, and smaller pieces were not allowed or would not help.
         TrainingDiverged: the loss, a gradient, a weight or a moment is not finite.
     """
     worker = worker or Worker(model, config.replace(rows=len(tokens)), machine)
@@ -61,4 +63,5 @@ def train_step(
         return loss
 
     loss, micro = fitting(compute, len(tokens), step, machine)
-    return Step(loss, optimizer.step(step), micro)
+    with memory_advice(f"the optimizer, step {step + 1}", SIZE_KNOBS):
+        return Step(loss, optimizer.step(step), micro)

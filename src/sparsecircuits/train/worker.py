@@ -21,12 +21,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.memory import memory_advice
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import rows
 from sparsecircuits.train.checkpoint import Part
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.memory import SIZE_KNOBS
 from sparsecircuits.train.optimizer import SparseOptimizer
 
 
@@ -82,7 +84,8 @@ class Worker:
         self.machine = machine or Machine()
         self.team = team or alone()
         self.config = config
-        self.model = model.to(self.team.device)
+        with memory_advice(f"moving the model to {self.team.device}", SIZE_KNOBS):
+            self.model = model.to(self.team.device)
         require_fit(config, self.machine, self.team)
         self._loss: nn.Module = Loss(model)
         if self.team.kind == "shard":
