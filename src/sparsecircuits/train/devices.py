@@ -28,7 +28,7 @@ from sparsecircuits.train.machine import Machine
 
 T = TypeVar("T")
 
-#: An exchange of gradients or weights that takes longer has lost a process.
+#: An exchange that takes longer has lost a process.
 EXCHANGE = timedelta(minutes=10)
 #: The others wait so long for what the first process does alone, such as building a corpus.
 WAIT = timedelta(days=1)
@@ -52,6 +52,7 @@ class Team:
     device: torch.device
     kind: str
     _talk: dist.ProcessGroup | None = None
+    _wait: dist.ProcessGroup | None = None
     _store: dist.Store | None = None
 
     @property
@@ -74,9 +75,9 @@ class Team:
             except BaseException as error:
                 said[1] = f"{type(error).__name__}: {error}"
                 self._report(error)
-                dist.broadcast_object_list(said, src=0, group=self._talk)
+                dist.broadcast_object_list(said, src=0, group=self._wait)
                 raise
-        dist.broadcast_object_list(said, src=0, group=self._talk)
+        dist.broadcast_object_list(said, src=0, group=self._wait)
         if said[1] is not None:
             raise PeerFailed(0, said[1])
         return said[0]
@@ -170,8 +171,8 @@ def join(machine: Machine) -> Generator[Team]:
     if machine.parallel == "none":
         raise ConfigError(f"Machine.parallel is 'none', but {world} processes would train the same run")
     kind = "ddp" if machine.parallel == "auto" else machine.parallel
-    with _connected(rank, world, device) as (store, talk):
-        team = Team(rank, world, device, kind, talk, store)
+    with _connected(rank, world, device) as (store, talk, wait):
+        team = Team(rank, world, device, kind, talk, wait, store)
         with team.together():
             yield team
 
@@ -179,8 +180,8 @@ def join(machine: Machine) -> Generator[Team]:
 @contextmanager
 def _connected(
     rank: int, world: int, device: torch.device
-) -> Generator[tuple[dist.Store, dist.ProcessGroup | None]]:
-    """The process group, and in it the store and a group for what is said."""
+) -> Generator[tuple[dist.Store, dist.ProcessGroup | None, dist.ProcessGroup | None]]:
+    """The process group, and in it the store, a group for what is said, and one to wait for the first."""
     from torch.distributed.rendezvous import rendezvous
 
     cuda = device.type == "cuda"
@@ -191,8 +192,9 @@ def _connected(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=world, timeout=EXCHANGE
     )
     try:
-        talk = dist.new_group(backend="gloo", timeout=WAIT)
-        yield store, talk  # type: ignore[misc]
+        talk = dist.new_group(backend="gloo", timeout=EXCHANGE)
+        wait = dist.new_group(backend="gloo", timeout=WAIT)
+        yield store, talk, wait  # type: ignore[misc]
     finally:
         dist.destroy_process_group()
 
