@@ -8,7 +8,8 @@ that none goes another way.
    it: gloo between CPUs, NCCL between CUDA devices, gloo beside it for what is said.
 2. The first error of any process ends them all. Whoever fails writes its message where the others find it
    (the store that ``torchrun`` keeps) before it leaves; an open exchange then breaks in the others, and they
-   leave with :class:`~sparsecircuits.errors.PeerFailed` instead of a traceback of their own.
+   leave with :class:`~sparsecircuits.errors.PeerFailed` instead of a traceback of their own. Of one that was
+   killed there is no message: whose exchange breaks first says :class:`~sparsecircuits.errors.PeerGone`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from sparsecircuits.errors import ConfigError, PeerFailed
+from sparsecircuits.errors import ConfigError, PeerFailed, PeerGone
 from sparsecircuits.train.machine import Machine
 
 T = TypeVar("T")
@@ -120,16 +121,28 @@ class Team:
 
         Raises:
             PeerFailed: another process failed first.
+            PeerGone: another process is gone and has not said why.
         """
         try:
             yield
         except PeerFailed:
             raise
         except BaseException as error:
-            first = self._report(error)
+            gone = self._gone() if _broken(error) else None
+            first = self._report(gone or error)
             if first is not None and not isinstance(error, KeyboardInterrupt):
                 raise first from error
+            if gone is not None:
+                raise gone from error
             raise
+
+    def _gone(self) -> PeerGone:
+        who = f"process {1 - self.rank}" if self.world == 2 else "another process"
+        minutes = EXCHANGE.seconds // 60
+        return PeerGone(
+            f"{who} is gone: it was killed, or has not answered for {minutes} minutes; "
+            f"the last checkpoint stays, and the same command goes on from it"
+        )
 
     def _report(self, error: BaseException) -> PeerFailed | None:
         """Tell the others; returns who failed before."""
@@ -142,6 +155,13 @@ class Team:
             return None
         rank, _, message = first.partition(" ")
         return None if first == own else PeerFailed(int(rank), message)
+
+
+def _broken(error: BaseException) -> bool:
+    """Whether an exchange broke; gloo has no class of its own for that."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
 
 
 def alone(device: str = "cpu") -> Team:
