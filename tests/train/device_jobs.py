@@ -13,13 +13,14 @@ from torch import nn
 
 from sparsecircuits.data.batches import batch
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import SparseCircuitsError
+from sparsecircuits.errors import ConfigError, SparseCircuitsError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Machine, Progress, RunConfig, TrainResult, loop, train
 from sparsecircuits.train.devices import join
 from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.projection import measured_density
+from sparsecircuits.train.revive import Reviver
 from sparsecircuits.train.worker import Worker
 
 
@@ -128,6 +129,16 @@ def held(config: RunConfig, corpus: Path, folder: Path) -> tuple[int, int]:
         patch.setattr(SparseGPT, "__init__", count)
         train(config, Corpus.open(corpus), folder, None, Machine(parallel="shard"), team)
     return max(found), len(made) - 1
+
+
+def revived(config: RunConfig) -> str:
+    """What a sharded model says to who would revive its neurons."""
+    with join(Machine(parallel="shard")) as team:
+        model = SparseGPT(config.model)
+        Worker(model, config.train, Machine(parallel="shard"), team)
+        with pytest.raises(ConfigError) as caught:
+            Reviver(model, config.train)
+        return str(caught.value)
 
 
 def patience() -> list[float]:

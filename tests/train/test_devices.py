@@ -14,7 +14,7 @@ from sparsecircuits.ops.choice import DEFAULT, predicted
 from sparsecircuits.train import Machine, Run, RunConfig, TrainConfig, load_run, train
 from sparsecircuits.train.devices import join
 from tests.processes import Processes
-from tests.train.device_jobs import failing, held, parting, patience, stepped, told, trained
+from tests.train.device_jobs import failing, held, parting, patience, revived, stepped, told, trained
 from tests.train.test_resume import metrics
 
 # Wide enough for the sparse kernels to be the faster ones at the end; shapes that two processes cannot halve.
@@ -200,6 +200,11 @@ def test_a_process_holds_its_rows_alone_and_the_first_one_gathers(
     assert (whole, other_whole) == (0, 0)
     assert made >= 2  # a checkpoint, and the end
     assert other_made == 0
+
+
+def test_shards_are_not_revived(short: RunConfig, processes: Processes):
+    message = "TrainConfig.revive needs whole weights; share the work by ddp, or revive none"
+    assert processes.run(2, revived, short) == [message] * 2
 
 
 def test_how_long_a_process_waits(processes: Processes):
