@@ -38,6 +38,8 @@ class Processes:
     def run(self, count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """What ``function`` (of a module) returns in each of the first ``count`` processes, by rank.
 
+        One that was killed has "signal N".
+
         Raises:
             RuntimeError: with the tracebacks of those that raised.
         """
@@ -77,7 +79,9 @@ def _serve(pipe: Connection, rank: int) -> None:
             return
         os.environ |= {"MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
         if child := os.fork():
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
+            if os.WIFSIGNALED(status):
+                pipe.send_bytes(pickle.dumps((True, f"signal {os.WTERMSIG(status)}")))
             continue
         try:
             answer = (True, function(*arguments))

@@ -35,6 +35,10 @@ class PeerFailed(SparseCircuitsError, RuntimeError):
         super().__init__(f"process {rank} failed: {message}")
 
 
+class PeerGone(SparseCircuitsError, RuntimeError):
+    """Another of the processes that train together ended without a word, or does not answer."""
+
+
 class SaveError(SparseCircuitsError, OSError):
     """A file that could not be written: which, and why. What was there before is as it was."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparsecircuits.train import bigram
 from sparsecircuits.train.bigram import bigram_log_frequencies
 
 
@@ -31,3 +32,11 @@ def test_a_token_never_seen_has_the_unigram_row_and_every_entry_is_finite():
     torch.testing.assert_close(table[4].softmax(-1), unigram)
     assert table.isfinite().all()
     torch.testing.assert_close(table.mean(1), torch.zeros(5))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 99, 100, 101])
+def test_counted_in_chunks_it_is_the_same_table(chunk: int, monkeypatch: pytest.MonkeyPatch):
+    tokens = np.random.default_rng(0).integers(0, 9, 100).astype(np.uint16)
+    whole = bigram_log_frequencies(tokens, 9)
+    monkeypatch.setattr(bigram, "CHUNK", chunk)
+    assert torch.equal(bigram_log_frequencies(tokens, 9), whole)

@@ -14,7 +14,7 @@ from sparsecircuits.ops.choice import DEFAULT, predicted
 from sparsecircuits.train import Machine, Run, RunConfig, TrainConfig, load_run, train
 from sparsecircuits.train.devices import join
 from tests.processes import Processes
-from tests.train.device_jobs import failing, stepped, told, trained
+from tests.train.device_jobs import failing, held, parting, patience, revived, stepped, told, trained
 from tests.train.test_resume import metrics
 
 # Wide enough for the sparse kernels to be the faster ones at the end; shapes that two processes cannot halve.
@@ -151,6 +151,64 @@ def test_an_error_of_all_is_told_once(processes: Processes):
     said = processes.run(3, failing, None, "alone")
     assert sum(text == "ValueError: no more of it" for text in said) == 1
     assert sum("PeerFailed: process" in text for text in said) == 2
+
+
+def test_of_a_process_that_was_killed_the_others_say_that_it_is_gone(processes: Processes):
+    said, killed = processes.run(2, failing, 1, "killed")
+    assert killed == "signal 9"
+    assert said.startswith("PeerGone: process 1 is gone: it was killed, or has not answered for 10 minutes")
+
+
+@pytest.fixture
+def short(config: RunConfig) -> RunConfig:
+    """Five steps, validated after 2, 4 and 5; a checkpoint at the end, and where the loss is the lowest."""
+    changes = {"steps": 5, "eval_every": 2, "checkpoint_every": 100, "revive_every": 100}
+    return config.replace(train=type(config.train).from_dict({**config.train.to_dict(), **changes}))
+
+
+def test_the_first_process_decides_what_is_saved(
+    short: RunConfig, corpus: Corpus, processes: Processes, tmp_path: Path
+):
+    one, other = processes.run(2, parting, short, corpus.folder, tmp_path / "run", "best", "ddp")
+    assert one == other
+    assert load_run(tmp_path / "run").result() is not None
+    assert (tmp_path / "run" / "checkpoints" / "step_000002").is_dir()
+
+
+def test_a_signal_to_any_process_is_a_signal_to_all(
+    short: RunConfig, corpus: Corpus, processes: Processes, tmp_path: Path
+):
+    said = processes.run(2, parting, short, corpus.folder, tmp_path / "run", "term", "ddp")
+    assert said == ["Terminated: "] * 2
+    assert (tmp_path / "run" / "checkpoints" / "step_000003").is_dir()
+
+
+def test_nan_in_the_rows_of_one_process_is_named_by_all(
+    short: RunConfig, corpus: Corpus, processes: Processes, tmp_path: Path
+):
+    said = processes.run(2, parting, short, corpus.folder, tmp_path / "run", "weight", "shard")
+    assert said[0] == said[1]
+    assert said[0].startswith("TrainingDiverged: step 3: transformer.h.0.mlp.c_fc.weight is nan;")
+    (event,) = load_run(tmp_path / "run").events()
+    assert (event["event"], event["step"]) == ("diverged", 3)
+
+
+def test_a_process_holds_its_rows_alone_and_the_first_one_gathers(
+    short: RunConfig, corpus: Corpus, processes: Processes, tmp_path: Path
+):
+    (whole, made), (other_whole, other_made) = processes.run(2, held, short, corpus.folder, tmp_path / "run")
+    assert (whole, other_whole) == (0, 0)
+    assert made >= 2  # a checkpoint, and the end
+    assert other_made == 0
+
+
+def test_shards_are_not_revived(short: RunConfig, processes: Processes):
+    message = "TrainConfig.revive needs whole weights; share the work by ddp, or revive none"
+    assert processes.run(2, revived, short) == [message] * 2
+
+
+def test_how_long_a_process_waits(processes: Processes):
+    assert processes.run(2, patience) == [[600, 24 * 3600]] * 2
 
 
 def test_rows_that_cannot_be_shared(corpus: Corpus, processes: Processes, tmp_path: Path):

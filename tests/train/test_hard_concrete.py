@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import ConfigError
@@ -113,6 +114,36 @@ def test_draws_depend_on_seed_and_step_alone(gated: RunConfig) -> None:
     assert torch.equal(drawn(0, [3]), drawn(0, [0, 1, 3]))
     assert not torch.equal(drawn(0, [3]), drawn(0, [2]))
     assert not torch.equal(drawn(0, [3]), drawn(1, [3]))
+
+
+def test_gates_are_drawn_on_the_cpu_and_live_where_the_weights_are(gated: RunConfig, corpus: Corpus) -> None:
+    drawn: list[torch.device] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is torch.Tensor.uniform_:
+                drawn.append(args[0].device)
+            return func(*args, **(kwargs or {}))
+
+    # A device that computes nothing stands for CUDA: where a tensor lies is all that is looked at.
+    there = torch.device("meta")
+    with Watch():
+        gate = Gate.of(SparseMatrix("w", torch.nn.Parameter(torch.ones(3, device=there)), True, 0, 1))
+        gate.sample(torch.Generator().manual_seed(0))
+    assert drawn == [torch.device("cpu")]
+
+    model = SparseGPT(gated.model)
+    optimizer = GatedOptimizer(model, gated.train)
+    one_step(model, optimizer, corpus, 0, gated)
+    state = optimizer.state()
+    for gate in optimizer.gates:
+        gate.log_alpha = torch.nn.Parameter(gate.log_alpha.to(there))
+    optimizer.load_state(state)
+    for gate in optimizer.gates:
+        moments = optimizer.gate_adam.state[gate.log_alpha]
+        assert {key: value.device for key, value in moments.items()} == dict.fromkeys(
+            ("step", "exp_avg", "exp_avg_sq"), there
+        )
 
 
 def test_expected_density_follows_the_annealing_schedule(gated: RunConfig, corpus: Corpus) -> None:

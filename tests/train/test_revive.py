@@ -94,6 +94,17 @@ def test_a_leak_gives_the_dead_a_gradient_and_changes_no_output(config: RunConfi
     assert same_gradients(plain, model)  # taken off
 
 
+def test_where_all_are_dead_none_is_counted_as_revived(config: RunConfig) -> None:
+    model = SparseGPT(config.model)
+    before = model.get_parameter(READS).detach().clone()
+    for scheme, counted in (("resample", 0), ("leak", 64)):
+        reviver = Reviver(model, recipe(config, scheme).train)
+        reviver.look(1, {})  # no gradient: nobody fired
+        assert reviver.layers[0].dead.all()
+        assert reviver.revived == counted
+    assert torch.equal(model.get_parameter(READS), before)
+
+
 def backward(a: SparseGPT, b: SparseGPT, tokens: torch.Tensor) -> None:
     for model in (a, b):
         model.zero_grad()

@@ -13,6 +13,8 @@ from torch import Tensor
 
 #: Weight, in counts, of the unigram distribution within each row.
 BACKOFF = 5.0
+#: So many tokens are counted at once; each takes 16 bytes while it is.
+CHUNK = 1 << 24
 
 
 def bigram_log_frequencies(tokens: np.ndarray, vocab_size: int) -> Tensor:
@@ -26,10 +28,14 @@ def bigram_log_frequencies(tokens: np.ndarray, vocab_size: int) -> Tensor:
         [vocab (current), vocab (next)] float32. The shift leaves the softmax as it is and keeps the
         entries small.
     """
-    ids = np.asarray(tokens).astype(np.int64)
-    pairs = np.bincount(ids[:-1] * vocab_size + ids[1:], minlength=vocab_size * vocab_size)
+    pairs = np.zeros(vocab_size * vocab_size, dtype=np.int64)
+    seen = np.zeros(vocab_size, dtype=np.int64)
+    for start in range(0, len(tokens), CHUNK):
+        ids = np.asarray(tokens[start : start + CHUNK + 1]).astype(np.int64)  # and the next one's first
+        pairs += np.bincount(ids[:-1] * vocab_size + ids[1:], minlength=len(pairs))
+        seen += np.bincount(ids[:CHUNK], minlength=vocab_size)
     counts = torch.from_numpy(pairs.reshape(vocab_size, vocab_size)).double()
-    unigram = torch.from_numpy(np.bincount(ids, minlength=vocab_size)).double() + 0.5
+    unigram = torch.from_numpy(seen).double() + 0.5
     unigram /= unigram.sum()
     table = (counts + BACKOFF * unigram).log() - (counts.sum(1, keepdim=True) + BACKOFF).log()
     return (table - table.mean(1, keepdim=True)).float()

@@ -8,7 +8,8 @@ that none goes another way.
    it: gloo between CPUs, NCCL between CUDA devices, gloo beside it for what is said.
 2. The first error of any process ends them all. Whoever fails writes its message where the others find it
    (the store that ``torchrun`` keeps) before it leaves; an open exchange then breaks in the others, and they
-   leave with :class:`~sparsecircuits.errors.PeerFailed` instead of a traceback of their own.
+   leave with :class:`~sparsecircuits.errors.PeerFailed` instead of a traceback of their own. Of one that was
+   killed there is no message: whose exchange breaks first says :class:`~sparsecircuits.errors.PeerGone`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from sparsecircuits.errors import ConfigError, PeerFailed
+from sparsecircuits.errors import ConfigError, PeerFailed, PeerGone
 from sparsecircuits.train.machine import Machine
 
 T = TypeVar("T")
 
-#: An exchange of gradients or weights that takes longer has lost a process.
+#: An exchange that takes longer has lost a process.
 EXCHANGE = timedelta(minutes=10)
 #: The others wait so long for what the first process does alone, such as building a corpus.
 WAIT = timedelta(days=1)
@@ -52,6 +53,7 @@ class Team:
     device: torch.device
     kind: str
     _talk: dist.ProcessGroup | None = None
+    _wait: dist.ProcessGroup | None = None
     _store: dist.Store | None = None
 
     @property
@@ -74,9 +76,9 @@ class Team:
             except BaseException as error:
                 said[1] = f"{type(error).__name__}: {error}"
                 self._report(error)
-                dist.broadcast_object_list(said, src=0, group=self._talk)
+                dist.broadcast_object_list(said, src=0, group=self._wait)
                 raise
-        dist.broadcast_object_list(said, src=0, group=self._talk)
+        dist.broadcast_object_list(said, src=0, group=self._wait)
         if said[1] is not None:
             raise PeerFailed(0, said[1])
         return said[0]
@@ -119,16 +121,28 @@ class Team:
 
         Raises:
             PeerFailed: another process failed first.
+            PeerGone: another process is gone and has not said why.
         """
         try:
             yield
         except PeerFailed:
             raise
         except BaseException as error:
-            first = self._report(error)
+            gone = self._gone() if _broken(error) else None
+            first = self._report(gone or error)
             if first is not None and not isinstance(error, KeyboardInterrupt):
                 raise first from error
+            if gone is not None:
+                raise gone from error
             raise
+
+    def _gone(self) -> PeerGone:
+        who = f"process {1 - self.rank}" if self.world == 2 else "another process"
+        minutes = EXCHANGE.seconds // 60
+        return PeerGone(
+            f"{who} is gone: it was killed, or has not answered for {minutes} minutes; "
+            f"the last checkpoint stays, and the same command goes on from it"
+        )
 
     def _report(self, error: BaseException) -> PeerFailed | None:
         """Tell the others; returns who failed before."""
@@ -141,6 +155,13 @@ class Team:
             return None
         rank, _, message = first.partition(" ")
         return None if first == own else PeerFailed(int(rank), message)
+
+
+def _broken(error: BaseException) -> bool:
+    """Whether an exchange broke; gloo has no class of its own for that."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
 
 
 def alone(device: str = "cpu") -> Team:
@@ -170,8 +191,8 @@ def join(machine: Machine) -> Generator[Team]:
     if machine.parallel == "none":
         raise ConfigError(f"Machine.parallel is 'none', but {world} processes would train the same run")
     kind = "ddp" if machine.parallel == "auto" else machine.parallel
-    with _connected(rank, world, device) as (store, talk):
-        team = Team(rank, world, device, kind, talk, store)
+    with _connected(rank, world, device) as (store, talk, wait):
+        team = Team(rank, world, device, kind, talk, wait, store)
         with team.together():
             yield team
 
@@ -179,8 +200,8 @@ def join(machine: Machine) -> Generator[Team]:
 @contextmanager
 def _connected(
     rank: int, world: int, device: torch.device
-) -> Generator[tuple[dist.Store, dist.ProcessGroup | None]]:
-    """The process group, and in it the store and a group for what is said."""
+) -> Generator[tuple[dist.Store, dist.ProcessGroup | None, dist.ProcessGroup | None]]:
+    """The process group, and in it the store, a group for what is said, and one to wait for the first."""
     from torch.distributed.rendezvous import rendezvous
 
     cuda = device.type == "cuda"
@@ -191,8 +212,9 @@ def _connected(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=world, timeout=EXCHANGE
     )
     try:
-        talk = dist.new_group(backend="gloo", timeout=WAIT)
-        yield store, talk  # type: ignore[misc]
+        talk = dist.new_group(backend="gloo", timeout=EXCHANGE)
+        wait = dist.new_group(backend="gloo", timeout=WAIT)
+        yield store, talk, wait  # type: ignore[misc]
     finally:
         dist.destroy_process_group()
 

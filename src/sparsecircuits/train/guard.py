@@ -14,12 +14,20 @@ weights and one over the second moments a step:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sparsecircuits.errors import SparseCircuitsError
+
+Bad = tuple[str, float]
+"""A tensor that holds NaN or infinity, and which of them."""
+
+
+def alone(found: Bad | None) -> Bad | None:
+    """What one process agrees on with itself."""
+    return found
 
 
 class TrainingDiverged(SparseCircuitsError, RuntimeError):
@@ -39,21 +47,37 @@ class TrainingDiverged(SparseCircuitsError, RuntimeError):
         )
 
 
-def require_finite_loss(value: float, step: int, lr: float, weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Raise :class:`TrainingDiverged` unless the loss is finite; it names a weight that is not, if one is."""
+def require_finite_loss(
+    value: float,
+    step: int,
+    lr: float,
+    weights: Iterable[tuple[str, Tensor]],
+    agreed: Callable[[Bad | None], Bad | None] = alone,
+) -> None:
+    """Raise :class:`TrainingDiverged` unless the loss is finite; it names a weight that is not, if one is.
+
+    Here and below, ``agreed`` makes one of what each process found in its share of the weights.
+    """
     if math.isfinite(value):
         return
-    bad = first_bad(weights)
+    bad = agreed(first_bad(weights))
     if bad is None:
         raise TrainingDiverged(step, lr, "loss", value)
     raise TrainingDiverged(step, lr, *bad, f", and with it the loss {value}")
 
 
-def require_finite_gradients(rms: float, step: int, lr: float, weights: Iterable[tuple[str, Tensor]]) -> None:
+def require_finite_gradients(
+    rms: float,
+    step: int,
+    lr: float,
+    weights: Iterable[tuple[str, Tensor]],
+    agreed: Callable[[Bad | None], Bad | None] = alone,
+) -> None:
     """Raise :class:`TrainingDiverged` unless the gradients' RMS is finite, with a gradient that is not."""
     if math.isfinite(rms):
         return
-    bad = first_bad((f"{name}.grad", weight.grad) for name, weight in weights if weight.grad is not None)
+    own = first_bad((f"{name}.grad", weight.grad) for name, weight in weights if weight.grad is not None)
+    bad = agreed(own)
     if bad is None:
         raise TrainingDiverged(step, lr, "grad_rms", rms, ", though every gradient is finite")
     raise TrainingDiverged(step, lr, *bad)
@@ -64,13 +88,18 @@ def alarm(tensors: Sequence[Tensor]) -> bool:
     return not math.isfinite(float(torch.stack([tensor.detach().sum() for tensor in tensors]).sum()))
 
 
-def require_finite(tensors: Mapping[str, Tensor], step: int, lr: float) -> None:
+def require_finite(
+    tensors: Mapping[str, Tensor],
+    step: int,
+    lr: float,
+    agreed: Callable[[Bad | None], Bad | None] = alone,
+) -> None:
     """Raise :class:`TrainingDiverged` naming the first tensor that holds NaN or infinity."""
-    if (bad := first_bad(tensors.items())) is not None:
+    if (bad := agreed(first_bad(tensors.items()))) is not None:
         raise TrainingDiverged(step, lr, *bad)
 
 
-def first_bad(tensors: Iterable[tuple[str, Tensor]]) -> tuple[str, float] | None:
+def first_bad(tensors: Iterable[tuple[str, Tensor]]) -> Bad | None:
     """Name of the first tensor that holds NaN or infinity, and the first such value; None: all are finite."""
     for name, tensor in tensors:
         finite = torch.isfinite(tensor.detach())

@@ -101,8 +101,8 @@ class Gate:
         return cls(matrix, torch.nn.Parameter(start), matrix.weight.detach().clone())
 
     def sample(self, generator: torch.Generator) -> None:
-        """Draw the gates and multiply them into the model."""
-        u = torch.empty_like(self.weight).uniform_(1e-6, 1 - 1e-6, generator=generator)
+        """Draw the gates, by a CPU generator, and multiply them into the model."""
+        u = torch.empty(self.weight.shape).uniform_(1e-6, 1 - 1e-6, generator=generator).to(self.weight)
         with torch.no_grad():
             self._draw = torch.sigmoid((torch.logit(u) + self.log_alpha) / BETA)
             self.matrix.weight.copy_(self.weight * stretched(self._draw))
@@ -212,9 +212,12 @@ class GatedOptimizer(SparseOptimizer):
         tensors = super().state()
         for gate in self.gates:
             name = f"{gate.matrix.name}/gate"
-            tensors |= {f"{name}/weight": gate.weight, f"{name}/log_alpha": gate.log_alpha.detach()}
+            tensors |= {
+                f"{name}/weight": gate.weight.cpu(),
+                f"{name}/log_alpha": gate.log_alpha.detach().cpu(),
+            }
             for key, value in self.gate_adam.state[gate.log_alpha].items():
-                tensors[f"{name}/{key}"] = value
+                tensors[f"{name}/{key}"] = value.cpu()
         return {**tensors, "gates/fixed": torch.tensor(float(self.fixed))}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -226,8 +229,10 @@ class GatedOptimizer(SparseOptimizer):
                 name = f"{gate.matrix.name}/gate"
                 gate.weight.copy_(tensors[f"{name}/weight"])
                 gate.log_alpha.copy_(tensors[f"{name}/log_alpha"])
-                keys = ("step", "exp_avg", "exp_avg_sq")
-                self.gate_adam.state[gate.log_alpha] = {key: tensors[f"{name}/{key}"] for key in keys}
+                self.gate_adam.state[gate.log_alpha] = {
+                    key: tensors[f"{name}/{key}"].to(gate.log_alpha.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
 
 
 def optimizer_for(model: SparseGPT, config: TrainConfig) -> SparseOptimizer:

@@ -19,7 +19,6 @@ from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
-from sparsecircuits.train.checkpoint import Part
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.guard import TrainingDiverged
@@ -28,7 +27,6 @@ from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import require_memory
-from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
@@ -121,11 +119,9 @@ def _begin(
     with ExitStack() as held, stop_signals() as stop:
         team.on_main(lambda: held.enter_context(run_lock(folder)))
         run = team.main_first(lambda: Run.create(folder, config, corpus))
-        optimizer = optimizer_for(model, config.train)
-        parts: dict[str, Part] = {"optimizer": optimizer}
-        keeper = Keeper(run, model, parts, machine.keep, team)
+        keeper = Keeper(run, model, {}, machine.keep, team)
         with keeper.watching():
-            return _Training(run, model, optimizer, corpus, keeper, watch, machine, team).go(stop)
+            return _Training(run, model, corpus, keeper, watch, machine, team).go(stop)
 
 
 def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
@@ -141,7 +137,6 @@ class _Training:
         self,
         run: Run,
         model: SparseGPT,
-        optimizer: SparseOptimizer,
         corpus: Corpus,
         keeper: Keeper,
         watch: Callable[[Progress], None] | None,
@@ -151,12 +146,17 @@ class _Training:
         self.run, self.model, self.corpus, self.keeper = run, model, corpus, keeper
         self.watch, self.machine, self.team = watch, machine, team
         self.config, self.recipe = run.config, run.config.train
+        before = optimizer_for(model, self.recipe)
+        keeper.parts = {"optimizer": before}
         self.state = keeper.resume()
         if self.state.step == 0 and model.bigram_table is not None and self.recipe.bigram_init == "counts":
             vocab_size = self.config.model.vocab_size
             model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, vocab_size))
         self.worker = Worker(model, self.recipe, machine, team)
-        self.optimizer = self.worker.optimizer(optimizer)
+        self.optimizer = self.worker.optimizer(before)
+        keeper.parts = {
+            "optimizer": self.optimizer
+        }  # or it would hold the parameters of before they were cut
         keeper.whole = lambda: self.worker.whole(self.optimizer)
         self.pace = Pace(_tokens_per_step(self.config))
         self._began = time.monotonic() - self.state.seconds
@@ -187,14 +187,26 @@ class _Training:
                 self.save(step + 1, seen, stop)
         result = self.result(seen)
         self.keeper.finish(result.__dict__)
-        if self.team.any(bool(stop)):
+        if self.asked(stop):
             stop.leave()
         return result
 
+    def asked(self, stop: Stop) -> bool:
+        """Whether a signal asked any process to stop; then all have that signal."""
+        highest = max(number for (number,) in self.team.all_of([stop.signal or 0]))
+        if highest:
+            stop.signal = int(highest)
+        return bool(highest)
+
     def validated(self, done: int) -> Validated | None:
-        """The validation that is due after ``done`` steps."""
-        due = done == self.recipe.steps or done % self.recipe.eval_every == 0
-        return _validated(self.model, self.corpus, done, self.config) if due else None
+        """The validation that is due after ``done`` steps, as the first process has it."""
+        if done != self.recipe.steps and done % self.recipe.eval_every != 0:
+            return None
+        own = _validated(self.model, self.corpus, done, self.config)
+        seen = self.team.on_main(lambda: own)
+        if not math.isfinite(seen.loss + seen.interim):
+            raise TrainingDiverged(done, self.recipe.lr, "val_loss", seen.loss)
+        return seen
 
     def tell(self, done: int, taken: Step, seen: Validated | None, trackers: Trackers) -> None:
         """A line of metrics, if one is due; and the watcher."""
@@ -215,10 +227,11 @@ class _Training:
 
     def save(self, done: int, seen: Validated | None, stop: Stop) -> None:
         """A checkpoint, if one is due, or if it is to stop here."""
-        last, stopping = done == self.recipe.steps, self.team.any(bool(stop))
+        last, stopping = done == self.recipe.steps, self.asked(stop)
         interim = None if seen is None else seen.interim
         due = done % self.recipe.checkpoint_every == 0
-        if stopping or last or due or self.keeper.is_best(interim):
+        best = seen is not None and self.team.on_main(lambda: self.keeper.is_best(interim))
+        if stopping or last or due or best:
             self.keeper.save(done, self.seconds, interim, required=last or stopping)
         if stopping and not last:
             stop.leave()
@@ -251,8 +264,6 @@ def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -
     limit = recipe.eval_tokens if last else few
     loss, vitals = validate(model, corpus.val, limit=limit, sample=few, context=context)
     interim = evaluate(model, corpus.val, limit=few, context=context) if last else loss
-    if not math.isfinite(loss + interim):
-        raise TrainingDiverged(done, recipe.lr, "val_loss", loss)
     return Validated(loss, vitals, interim)
 
 

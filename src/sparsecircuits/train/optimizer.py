@@ -18,7 +18,7 @@ from sparsecircuits.model.layers import Linear
 from sparsecircuits.train import rows
 from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
-from sparsecircuits.train.guard import alarm, require_finite, require_finite_gradients
+from sparsecircuits.train.guard import Bad, alarm, require_finite, require_finite_gradients
 from sparsecircuits.train.projection import project, sparse_matrices
 from sparsecircuits.train.revive import Reviver
 from sparsecircuits.train.schedules import Densities, densities_at, lr_at
@@ -71,7 +71,7 @@ class SparseOptimizer:
             local.grad = rows.local_gradient(parameter)
         rms = gradient_rms(self.parameters)
         weights = list(zip(self.names, self.locals, strict=True))
-        require_finite_gradients(rms, step + 1, self.config.lr, weights)
+        require_finite_gradients(rms, step + 1, self.config.lr, weights, self.agreed)
         if self.reviver is not None:
             self.reviver.look(step, self.adam.state)
         self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
@@ -82,9 +82,17 @@ class SparseOptimizer:
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         self._find_patterns(step)
         seconds = [state["exp_avg_sq"] for state in self.adam.state.values()]
-        if alarm([*self.locals, *seconds]):
-            require_finite({**self._moments(), **dict(weights)}, step + 1, self.config.lr)
+        loud = alarm([*self.locals, *seconds])
+        if any(rows.everyones(loud, self.parameters[0])) if self.sharded else loud:
+            require_finite({**self._moments(), **dict(weights)}, step + 1, self.config.lr, self.agreed)
         return rms
+
+    def agreed(self, found: Bad | None) -> Bad | None:
+        """Of what each process found in its rows, the first one's; all processes call it."""
+        if not self.sharded:
+            return found
+        everyones = rows.everyones(found, self.parameters[0])
+        return next((one for one in everyones if one is not None), None)
 
     def forget_gradients(self) -> None:
         """As before the first backward pass."""

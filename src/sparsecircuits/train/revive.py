@@ -100,9 +100,11 @@ class Reviver:
         for watched in self.layers:
             watched.dead = torch.zeros_like(watched.fired) if over else ~watched.fired
             watched.fired = torch.zeros_like(watched.fired)
-            self.revived += int(watched.dead.sum())
             if config.revive == "resample":
-                resample(watched, config.floor, _generator(config.seed, step, watched.layer), adam)
+                generator = _generator(config.seed, step, watched.layer)
+                self.revived += resample(watched, config.floor, generator, adam)
+            else:
+                self.revived += int(watched.dead.sum())
 
     def state(self) -> dict[str, Tensor]:
         """What the next steps depend on, as named tensors."""
@@ -121,11 +123,15 @@ class Reviver:
 
 
 @torch.no_grad()
-def resample(watched: Watched, floor: int, generator: torch.Generator, adam: AdamState) -> None:
-    """Draw the dead neurons of one layer anew, in place; nothing where none or all are dead."""
+def resample(watched: Watched, floor: int, generator: torch.Generator, adam: AdamState) -> int:
+    """Draw the dead neurons of one layer anew, in place; nothing where none or all are dead.
+
+    Returns:
+        How many were drawn.
+    """
     dead, living = watched.dead, ~watched.dead
     if not dead.any() or not living.any():
-        return
+        return 0
     reads, writes = watched.reads, watched.writes
     for weight, rows, share in ((reads, reads, 1.0), (writes, writes.T, WRITE)):
         alive = rows[living]
@@ -139,6 +145,7 @@ def resample(watched: Watched, floor: int, generator: torch.Generator, adam: Ada
         watched.bias[dead] = watched.bias[living].mean()
         for moment in _moments(adam, watched.bias):
             moment[dead] = 0
+    return int(dead.sum())
 
 
 def _moments(adam: AdamState, weight: Tensor) -> list[Tensor]:

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def is_sharded(parameter: Tensor) -> bool:
@@ -35,6 +37,14 @@ def local(parameter: Any) -> Tensor:
 def local_gradient(parameter: nn.Parameter) -> Tensor | None:
     """The gradient of :func:`local`."""
     return None if parameter.grad is None else local(parameter.grad)
+
+
+def everyones(thing: T, parameter: Tensor) -> list[T]:
+    """What each process that holds rows of a sharded ``parameter`` has to say (plain data), by rank."""
+    group = group_of(parameter)
+    said: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(said, thing, group=group)
+    return said
 
 
 def count_nonzero(parameter: Tensor) -> int:

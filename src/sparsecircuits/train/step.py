@@ -59,7 +59,7 @@ def train_step(
         optimizer.begin(step)
         loss = worker.gradients(tokens, micro)
         weights = zip(optimizer.names, optimizer.locals, strict=True)
-        require_finite_loss(loss, step + 1, config.lr, weights)
+        require_finite_loss(loss, step + 1, config.lr, weights, optimizer.agreed)
         return loss
 
     loss, micro = fitting(compute, len(tokens), step, machine)

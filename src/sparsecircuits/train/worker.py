@@ -164,7 +164,8 @@ class Worker:
     def whole(self, optimizer: SparseOptimizer) -> Whole:
         """Model and moments as one process would have them: what a checkpoint holds.
 
-        All processes call it; of a sharded model only the first one gets what it asks for.
+        All processes call it; of a sharded model only the first one gets what it asks for, the others the
+        model as it lies and no parts.
         """
         if self.team.kind != "shard":
             return Whole(self.model, {"optimizer": optimizer})
@@ -173,9 +174,12 @@ class Worker:
             tensor = rows.collect(rows.local(parameter), parameter)
             if tensor is not None:
                 weights[name] = tensor.cpu()
+        moments = Moments(optimizer.state())
+        if not self.team.main:
+            return Whole(self.model, {})
         model = SparseGPT(self.model.config)
-        model.load_state_dict(weights, strict=self.team.main)
-        return Whole(model, {"optimizer": Moments(optimizer.state())})
+        model.load_state_dict(weights)
+        return Whole(model, {"optimizer": moments})
 
 
 def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
