@@ -158,10 +158,11 @@ def tables(result: Mapping[str, Any]) -> str:
         f"{result['baseline']['tasks_done']:.1f} of twenty tasks done."
     )
     if spread is not None:
+        judged = sum(row["outcome"] is not None for row in table)
         parts.append(
             f"Spread of seeds within a setting: {spread:.4f} nats; of two seeds against the baseline's "
             f"{len(result['baseline']['losses'])}, a difference beyond {band(result):.4f} counts as worse or "
-            f"better. By chance alone {len(table) * CHANCE:.1f} of {len(table)} rows would do so."
+            f"better. By chance alone {judged * CHANCE:.1f} of {judged} judged rows would do so."
         )
     parts += ["### Findings", _table([row for row in table if row["expected"]], judged=True)]
     parts += ["### Where no finding is known here", _table([row for row in table if not row["expected"]])]

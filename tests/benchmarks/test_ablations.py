@@ -107,7 +107,7 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path, monkeypatch: pyt
     assert f"**Not complete**: {len(planned) - len(FOUND)} of {len(planned)} models" in written
     assert "Of 4 findings 3 hold here, 1 are the other way round (`no_anneal`)." in written
     assert "of two seeds against the baseline's 2, a difference beyond 0.0283 counts as worse" in written
-    assert "By chance alone 0.2 of 5 rows would do so." in written
+    assert "By chance alone 0.2 of 4 judged rows would do so." in written
     line = next(line for line in written.splitlines() if line.startswith("| `no_warmup`"))
     assert "| +0.090 | +0.110 | +0.100 | worse | yes | 25% | 17.0 |" in line
     assert "| diverged | −0.010 | – | worse | yes |" in written
