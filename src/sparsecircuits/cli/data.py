@@ -52,7 +52,8 @@ class Options(Config):
     """
 
     out: Path
-    """The corpus' folder; a corpus of the same settings that lies there already is kept."""
+    """The corpus' folder; a corpus of the same settings that lies there already is kept, and one of others is
+    replaced once the new one is finished."""
     source: UseAppendAction[tuple[str, ...]] = ()
     """SOURCE or SOURCE=WEIGHT, again for each source; weights are shares of characters. None given:
     idioms=0.95 and stdlib=0.05."""
