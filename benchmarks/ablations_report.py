@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from benchmarks.report import figure, markdown, source
 from sparsecircuits.presets import ABLATIONS, BASELINE, Ablation
-from sparsecircuits.study.ablations import Verdict, differences, judge, noise
+from sparsecircuits.study.ablations import Verdict, differences, judge, seed_spread
 
 #: The seed that other rates were tried with.
 RATE_SEED = 0
+#: How often a difference that is none lies beyond two standard errors.
+CHANCE = math.erfc(math.sqrt(2))
 
 
 class Key(NamedTuple):
@@ -46,9 +48,8 @@ def _loss(row: Mapping[str, Any]) -> float:
 
 
 def deviation(found: Found) -> float | None:
-    """Standard deviation of a difference to the baseline, from all changes with two seeds."""
-    base = losses(found, BASELINE.name)
-    return noise([differences(losses(found, entry.name), base) for entry in ABLATIONS])
+    """Standard deviation of the loss between seeds, pooled over all settings with two seeds or more."""
+    return seed_spread(losses(found, entry.name) for entry in (BASELINE, *ABLATIONS))
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
@@ -60,8 +61,9 @@ def rows(found: Found) -> list[dict[str, Any]]:
 def _row(found: Found, entry: Ablation, spread: float | None) -> dict[str, Any]:
     against = entry.against or BASELINE.name
     mine = losses(found, entry.name)
-    by_seed = differences(mine, losses(found, against))
-    verdict = judge(by_seed, spread, entry.expected)
+    theirs = losses(found, against)
+    by_seed = differences(mine, theirs)
+    verdict = judge(mine, theirs, spread, entry.expected)
     models = [found[Key(entry.name, seed)] for seed in mine]
     return {
         "name": entry.name,
@@ -74,7 +76,7 @@ def _row(found: Found, entry: Ablation, spread: float | None) -> dict[str, Any]:
         "differences": {str(seed): _finite(value) for seed, value in by_seed.items()},
         "from_baseline": _from_baseline(mine, losses(found, BASELINE.name), spread),
         **_told(verdict),
-        "at_best_rate": _best(found, entry, against, spread),
+        "at_best_rate": _best(found, entry, against),
         "dead_share": _mean(row["dead"] / row["neurons"] for row in models if not row["error"]),
         "tasks_done": _mean(row["tasks_done"] for row in models if not row["error"]),
         "nonzero": _mean(row["nonzero"] for row in models if not row["error"]),
@@ -84,7 +86,7 @@ def _row(found: Found, entry: Ablation, spread: float | None) -> dict[str, Any]:
 
 def _from_baseline(mine: dict[int, float], base: dict[int, float], spread: float | None) -> dict[str, Any]:
     by_seed = differences(mine, base)
-    verdict = judge(by_seed, spread, None)
+    verdict = judge(mine, base, spread, None)
     finite = {str(seed): _finite(value) for seed, value in by_seed.items()}
     return {"by_seed": finite, "mean": _finite(verdict.mean), "outcome": verdict.outcome}
 
@@ -93,21 +95,21 @@ def _told(verdict: Verdict) -> dict[str, Any]:
     return {
         "mean": _finite(verdict.mean),
         "seeds": verdict.seeds,
+        "error": verdict.error,
         "outcome": verdict.outcome,
         "holds": verdict.holds,
     }
 
 
-def _best(found: Found, entry: Ablation, against: str, spread: float | None) -> dict[str, Any] | None:
-    """The same with the best of the rates tried on each side, where all were."""
+def _best(found: Found, entry: Ablation, against: str) -> dict[str, Any] | None:
+    """The difference at the best of the rates tried on each side, where all were; one seed, not judged."""
     reference = next(other for other in (BASELINE, *ABLATIONS) if other.name == against)
     mine, theirs = losses_by_rate(found, entry), losses_by_rate(found, reference)
     if len(mine) < 1 + len(entry.rates) or not mine or len(theirs) < 1 + len(reference.rates):
         return None
     best = min(mine, key=lambda rate: mine[rate])
-    verdict = judge({RATE_SEED: mine[best] - min(theirs.values())}, spread, entry.expected)
     by_rate = {f"{rate:.3g}": _finite(loss) for rate, loss in mine.items()}
-    return {"rate": best, "losses": by_rate, **_told(verdict)}
+    return {"rate": best, "losses": by_rate, "mean": _finite(mine[best] - min(theirs.values()))}
 
 
 def rate_lines(found: Found) -> list[dict[str, Any]]:
@@ -137,7 +139,7 @@ def figures(found: Found, planned: Sequence[Key]) -> list[dict[str, Any]]:
     told = [
         figure("models trained", sum(key in found for key in planned), len(planned), "max"),
         figure("findings judged", len(judged), sum(e.expected is not None for e in ABLATIONS), "max"),
-        figure("findings that hold", sum(row["holds"] for row in judged), None, "max"),
+        figure("findings that hold", sum(row["holds"] == "yes" for row in judged), None, "max"),
     ]
     for row in table:
         if (mean := row["from_baseline"]["mean"]) is not None:
@@ -156,9 +158,11 @@ def tables(result: Mapping[str, Any]) -> str:
         f"{result['baseline']['tasks_done']:.1f} of twenty tasks done."
     )
     if spread is not None:
+        judged = sum(row["outcome"] is not None for row in table)
         parts.append(
-            f"Noise of one difference: {spread:.4f} nats; over two seeds, more than "
-            f"{2 * spread / math.sqrt(2):.4f} counts as worse or better."
+            f"Spread of seeds within a setting: {spread:.4f} nats; of two seeds against the baseline's "
+            f"{len(result['baseline']['losses'])}, a difference beyond {band(result):.4f} counts as worse or "
+            f"better. By chance alone {judged * CHANCE:.1f} of {judged} judged rows would do so."
         )
     parts += ["### Findings", _table([row for row in table if row["expected"]], judged=True)]
     parts += ["### Where no finding is known here", _table([row for row in table if not row["expected"]])]
@@ -168,20 +172,37 @@ def tables(result: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def band(result: Mapping[str, Any]) -> float:
+    """Two standard errors of a difference between two seeds of a change and all of the baseline's."""
+    return 2 * result["deviation"] * math.sqrt(1 / 2 + 1 / len(result["baseline"]["losses"]))
+
+
 _RATES = (
     "![Loss against the learning rate](images/ablations_rates.png)\n\n"
     "Seed 0. A cell is the loss at that factor of the rate of `demo`; the difference is between the best of "
-    "the row and the best of what it is compared with."
+    "the row and the best of what it is compared with. It is of one seed, and so not judged."
 )
+
+
+_FINDINGS = {
+    "yes": "hold here",
+    "opposite": "are the other way round",
+    "not seen": "are not seen",
+    "no": "do not hold",
+    "undecided": "stay undecided",
+}
 
 
 def _state(result: Mapping[str, Any]) -> str:
     judged = [row for row in result["rows"] if row["holds"] is not None]
-    fails = [f"`{row['name']}`" for row in judged if not row["holds"]]
     words = "No finding is judged yet, for want of a second seed."
     if judged:
-        words = f"{len(judged) - len(fails)} of {len(judged)} findings hold here"
-        words += f"; not: {', '.join(fails)}." if fails else "."
+        parts = []
+        for finding, told in _FINDINGS.items():
+            names = [f"`{row['name']}`" for row in judged if row["holds"] == finding]
+            if names:
+                parts.append(f"{len(names)} {told}" + (f" ({', '.join(names)})" if finding != "yes" else ""))
+        words = f"Of {len(judged)} findings {', '.join(parts)}."
     missing = result["missing"]
     if missing:
         words += f" **Not complete**: {len(missing)} of {result['planned']} models are not trained yet."
@@ -199,7 +220,7 @@ def _table(table: Sequence[Mapping[str, Any]], *, judged: bool = False) -> str:
         cells += [_cell(row, seed) for seed in ("0", "1")]
         cells += [_signed(row["mean"]), row["outcome"] or "–"]
         if judged:
-            cells.append(_holds(row))
+            cells.append(row["holds"] or "–")
         cells += [_share(row["dead_share"]), "–" if row["tasks_done"] is None else f"{row['tasks_done']:.1f}"]
         lines.append(cells)
     return markdown(lines, words=4)
@@ -211,29 +232,14 @@ def _cell(row: Mapping[str, Any], seed: str) -> str:
     return "diverged" if row["losses"][seed] is None else _signed(row["differences"].get(seed))
 
 
-def _holds(row: Mapping[str, Any]) -> str:
-    word = {None: "–", True: "yes", False: "**no**"}[row["holds"]]
-    best = row["at_best_rate"]
-    if best is None or best["holds"] is None or best["holds"] == row["holds"]:
-        return word
-    return f"{word} (at its best rate: {'yes' if best['holds'] else 'no'})"
-
-
 def _rate_table(table: Sequence[Mapping[str, Any]]) -> str:
     factors = sorted({rate for row in table for rate in row["at_best_rate"]["losses"]}, key=float)
-    lines = [["ablation", *[f"× {rate}" for rate in factors], "best minus best", "is"]]
+    lines = [["ablation", *[f"× {rate}" for rate in factors], "best minus best"]]
     for row in table:
         best = row["at_best_rate"]
         cells = [_at_rate(best["losses"], rate) for rate in factors]
         plain = row["name"] == BASELINE.name
-        lines.append(
-            [
-                f"`{row['name']}`",
-                *cells,
-                "" if plain else _signed(best["mean"]),
-                "" if plain else best["outcome"] or "–",
-            ]
-        )
+        lines.append([f"`{row['name']}`", *cells, "" if plain else _signed(best["mean"])])
     return markdown(lines)
 
 

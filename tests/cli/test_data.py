@@ -67,6 +67,14 @@ def test_mix() -> None:
         "a=b": 2.0,
         "odd=name": 1.0,
     }
+    assert read_mix(
+        ["rows.jsonl?column=2023", "a.jsonl?column=7=0.5", "hf:o/n?split=a&column=3", "x=1e-2"]
+    ) == {
+        "rows.jsonl?column=2023": 1.0,
+        "a.jsonl?column=7": 0.5,
+        "hf:o/n?split=a&column=3": 1.0,
+        "x": 0.01,
+    }
     with pytest.raises(ConfigError, match="names 'stdlib' twice"):
         read_mix(["stdlib=0.1", "stdlib"])
 

@@ -49,6 +49,8 @@ def test_the_card_alone(call, hub: Hub, tmp_path: Path) -> None:
     shown = call("push", "example-small", "me/quotes", "--show", "--license", "mit")
     assert yaml.safe_load(shown.out.split("---\n")[1])["license"] == "mit"
     assert "# me/quotes" in shown.out
+    told = call("push", "example-small", "me/quotes", "--show", "--license", "mit", "--json")
+    assert told.json == {"name": "me/quotes", "card": shown.out}
     assert hub.requests == []
     (tmp_path / "card.md").write_text("---\n{}\n---\nMine.\n")
     assert call("push", "example-small", "me/quotes", "--card", tmp_path / "card.md").code == 0

@@ -153,6 +153,16 @@ def test_another_order_begins_anew(config: DataConfig, tmp_path: Path):
     )
 
 
+def test_a_corpus_of_other_settings_is_whole_until_the_new_one_is(config: DataConfig, tmp_path: Path):
+    old = build_corpus(config.replace(seed=1), tmp_path / "a")
+    before = content(old)
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(config, tmp_path / "a", stop_after(3))
+    assert {name: (old.folder / name).read_bytes() for name in FILES} == before
+    assert Corpus.open(old.folder).manifest.config.seed == 1
+    assert build_corpus(config, tmp_path / "a").manifest.config.seed == 0
+
+
 def test_a_killed_process(config: DataConfig, straight: dict[str, bytes], tmp_path: Path):
     config.to_json(tmp_path / "config.json")
     code = (

@@ -140,7 +140,6 @@ def test_another_config_or_damage_builds_again(config: DataConfig, tmp_path: Pat
 
 def test_an_interrupted_build_leaves_no_manifest(config: DataConfig, tmp_path: Path):
     folder = tmp_path / "corpus"
-    build_corpus(config, folder)
 
     def interrupt(stage: str, done: int, total: int | None) -> None:
         if stage == "tokens":

@@ -223,3 +223,25 @@ def test_the_real_packages_are_code():
     first = list(itertools.islice(read_source("site-packages", 0), 40))
     assert all(document.origin.startswith("site-packages/") for document in first)
     assert sum("def " in document.text or "import " in document.text for document in first) > 20
+
+
+def test_what_is_not_read_beside_text_is_counted_and_named(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n')
+    (tmp_path / "c.parquet").write_bytes(b"")
+    report = SourceReport()
+    assert texts(tmp_path, report=report) == ["a"]
+    assert report.named == [
+        f"{tmp_path / name}: not read beside .py and .txt files" for name in ("b.jsonl", "c.parquet")
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("a")
+    os.mkfifo(tmp_path / "pipe.txt")
+    report = SourceReport()
+    assert texts(tmp_path, report=report) == ["a"]
+    assert report.named == [f"{tmp_path / 'pipe.txt'}: cannot be read"]
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        texts(tmp_path / "pipe.txt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_damaged_tables_are_named_and_the_others_stay(table: Path):
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+
+    def connect(self: socket.socket, address: object) -> None:
+        raise AssertionError(f"a connection to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+def test_what_pyarrow_cannot_do_is_named(table: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise pa.ArrowNotImplementedError("Support for codec 'lzo' not built")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    report = SourceReport()
+    with pytest.raises(DataError, match="no text in it"):
+        texts(f"{table}?column=content", report)
+    assert report.named == [f"{table}: cannot be read (Support for codec 'lzo' not built)"]
 
 
 def saved(folder: Path, code: str) -> str:

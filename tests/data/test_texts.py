@@ -125,3 +125,17 @@ def test_lines_that_are_longer_than_a_document():
     cutter = Cutter("a", limit=5)
     assert [d.text for d in cutter.add("123456789\nab\ncd\n  \n  \n  \n")] == ["123456789\n", "ab\n", "cd\n"]
     assert [d.text for d in (*cutter.add("x\ny"), *cutter.end())] == ["  \nx\n", "y"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_the_lines_before_damage_at_the_end_stay(ending: str, tmp_path: Path):
+    """Fewer than a document's 8,192 characters: nothing had been handed on before the damage."""
+    good = "".join(f"line {i * 7919 % 10007}\n" for i in range(600))
+    path = pack(tmp_path / f"a.txt{ending}", good.encode() + (b"" if ending else b"caf\xe9\n"))
+    if ending == ".gz":
+        path.write_bytes(path.read_bytes()[:-8])  # all of the text, none of its sum
+    elif ending == ".zst":
+        path.write_bytes(path.read_bytes() + zstandard.compress(b"more")[:-1])
+    documents, report = read(path)
+    assert [document.text for document in documents] == [good]
+    assert sum(report.skipped.values()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import yaml
 
 from sparsecircuits import load_run
 from sparsecircuits.circuit.files import CIRCUIT_FILE
+from sparsecircuits.cli.data import Options, read_mix
+from sparsecircuits.cli.options import read_options
 from sparsecircuits.data import DataConfig
 from sparsecircuits.data.manifest import Amount, Manifest, SourceRecord
 from sparsecircuits.errors import CheckpointError
@@ -119,7 +122,7 @@ def test_what_a_manifest_says(facts: CardFacts) -> None:
     manifest = Manifest(
         format=1,
         config=DataConfig(
-            mix={"idioms": 0.75, "/home/me/secret|dir": 0.25}, train_tokens=1000, val_tokens=10
+            mix={"idioms": 0.75, "/home/me/secret|dir": 1 / 3}, train_tokens=1000, val_tokens=10, dedup=False
         ),
         vocab_size=1024,
         tokenizer_hash="0",
@@ -139,9 +142,11 @@ def test_what_a_manifest_says(facts: CardFacts) -> None:
     }
     assert "990 tokens to train on and 10 to validate on" in card
     assert "/home/me" not in card
-    assert (
-        "--train-tokens 1000 --val-tokens 10 --seed 0 --source idioms=0.75 --source 'secret|dir=0.25'" in card
-    )
+    command = next(line for line in card.splitlines() if line.startswith("sparsecircuits data "))
+    options = read_options(Options, "data", shlex.split(command)[2:])
+    assert (options.train_tokens, options.val_tokens, options.seed) == (1000, 10, 0)
+    assert (options.keep_duplicates, options.tokenizer) == (True, "mine/tokenizer.json")
+    assert read_mix(options.source) == {"idioms": 0.75, "secret|dir": 1 / 3}
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
     (tmp_path / "run" / "run.json").write_text('{"corpus": "../../home/secret/data", "version": 1}')
     return tmp_path / "run"
 
@@ -60,6 +61,19 @@ def test_only_what_is_listed_goes(folder: Path, tmp_path: Path, checkpoints: boo
     assert found(tmp_path / "copy") == {*GOES, *(CHECKPOINT if checkpoints else ())}
     assert json.loads((tmp_path / "copy" / "run.json").read_text()) == {"corpus": "data", "version": 1}
     assert (tmp_path / "copy" / "model" / "model.safetensors").read_text() == "model/model.safetensors"
+
+
+def test_an_events_error_stays_here(folder: Path, tmp_path: Path) -> None:
+    """It names a folder; the figures go as they are, and a last line that a kill cut off does not."""
+    lines = (
+        '{"step": 1, "loss": "nan"}\n',
+        '{"event": "save_failed", "step": 2, "error": "/home/secret/run: not saved: no space"}\n',
+        '{"event": "diverged", "step": 3, "tensor": "wte"}\n',
+    )
+    (folder / "metrics.jsonl").write_text("".join(lines) + '{"event": "save_f')
+    files.copy_run(folder, tmp_path / "copy")
+    told = (tmp_path / "copy" / "metrics.jsonl").read_text()
+    assert told == lines[0] + '{"event": "save_failed", "step": 2}\n' + lines[2]
 
 
 def test_patterns_are_as_deep_as_they_say() -> None:

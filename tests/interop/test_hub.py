@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -103,17 +105,23 @@ def test_a_second_look_fetches_nothing(pushed: Hub) -> None:
     assert not [request for request in pushed.requests if "/large/" in request or "GET /org" in request]
 
 
+#: Fits a pattern of ours only where * stands for more than one part of a path.
+DEEPER = "circuits/set_or_string/theirs/card.json"
+
+
 def test_pushed_again_it_is_replaced(hub: Hub, example: Run, tmp_path: Path) -> None:
     run = load_run(shutil.copytree(example.folder, tmp_path / "run"))
     run.push_to_hub(NAME)
-    hub.repos[NAME].commit("main", {**hub.repos[NAME].files(), "theirs.txt": b"kept"}, "by hand")
+    hub.repos[NAME].commit(
+        "main", {**hub.repos[NAME].files(), "theirs.txt": b"kept", DEEPER: b"{}"}, "by hand"
+    )
     shutil.rmtree(run.circuits / "set_or_string")
     result = push_run(run, NAME, card="---\n{}\n---\nmine")
     files = hub.repos[NAME].files()
-    assert not [name for name in files if "set_or_string" in name]
+    assert [name for name in files if "set_or_string" in name] == [DEEPER]
     assert files["theirs.txt"] == b"kept"
     assert files["README.md"] == b"---\n{}\n---\nmine"
-    assert set(result.files) == set(files) - {"theirs.txt"}
+    assert set(result.files) == set(files) - {"theirs.txt", DEEPER}
     assert result.commit == hub.repos[NAME].branches["main"]
     assert load_run(NAME).folder.name == result.commit
 
@@ -299,6 +307,18 @@ def test_no_answer(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         SparseGPT.from_pretrained("org/tiny")
     with pytest.raises(HubError, match="org/tiny: no answer from the Hub"):
         tiny().push_to_hub("org/tiny")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_cache_that_cannot_be_written_is_no_silent_hub(
+    hub: Hub, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/cache/blobs/a")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.snapshot_download", full)
+    with pytest.raises(HubError, match=f"^org/tiny: {os.strerror(number)}: /cache/blobs/a$"):
+        fetch("org/tiny")
 
 
 def test_what_is_here_never_asks(hub: Hub, example: Run, tmp_path: Path) -> None:

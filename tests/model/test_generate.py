@@ -95,7 +95,13 @@ def test_chances(sampling: Sampling, expected: list[float]) -> None:
 
 
 def test_of_equal_chances_the_first_are_kept() -> None:
+    assert Sampling(temperature=1.0, top_k=2).chances(torch.zeros(4)).tolist() == [0.5, 0.5, 0, 0]
     assert Sampling(temperature=1.0, top_p=0.5).chances(torch.zeros(4)).tolist() == [0.5, 0.5, 0, 0]
+
+
+def test_the_coldest_temperatures_are_as_zero() -> None:
+    for temperature in (1e-300, 1e-45, 1e-30, 1e-6):
+        assert Sampling(temperature=temperature).chances(LOGITS).tolist() == [1, 0, 0, 0, 0]
 
 
 def test_tokens_come_as_often_as_their_chances_say() -> None:
@@ -182,9 +188,27 @@ def test_pieces_are_whole_characters(tokenizer: Tokenizer) -> None:
 def test_bytes_that_are_no_text_do_not_hold_up_the_rest(tokenizer: Tokenizer) -> None:
     characters = Characters(tokenizer)
     broken = next(id for id in range(256) if tokenizer.token_bytes(id) == b"\xff")
-    assert [characters.add(broken) for _ in range(3)] == ["", "", ""]
-    assert characters.add(broken) == "\ufffd" * 4
+    assert [characters.add(broken) for _ in range(3)] == ["\ufffd"] * 3
     assert characters.add(*tokenizer.encode("a")) == "a"
+    assert characters.rest() == ""
+
+
+class Pieces:
+    """A tokenizer with a token for each of some pieces of a text's bytes."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+
+    def token_bytes(self, id: int) -> bytes:
+        return self._pieces[id]
+
+
+def test_tokens_may_end_one_character_and_begin_the_next() -> None:
+    """Each token ends within a character, the last but one of each four bytes: nothing is cut in between."""
+    whole = "€€€€€€".encode()
+    pieces = [whole[:2], *(whole[at : at + 3] for at in range(2, 17, 3)), whole[17:]]
+    characters = Characters(Pieces(*pieces))  # type: ignore[arg-type]
+    assert [characters.add(id) for id in range(7)] == ["", *["€"] * 6]
     assert characters.rest() == ""
 
 

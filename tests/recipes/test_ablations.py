@@ -17,6 +17,18 @@ def test_it_changes_what_it_says_and_nothing_else(entry: Ablation) -> None:
     assert {key: after[key] for key in before if before[key] != after[key]} == dict(entry.changes)
 
 
+def test_a_change_of_no_field_is_an_error() -> None:
+    assert demo().changed({"train.lr": 0.5}).train.lr == 0.5
+    for key, hint in (
+        ("trian.lr", r"train\.lr"),
+        ("train.lrr", r"train\.lr"),
+        ("lr", ""),
+        ("trainer.lr", ""),
+    ):
+        with pytest.raises(ConfigError, match=rf"no field '{key}' to change.*{hint}"):
+            demo().changed({key: 0.5})
+
+
 def test_names_are_unique_and_findings_are_whole() -> None:
     names = [entry.name for entry in (BASELINE, *ABLATIONS)]
     assert len(set(names)) == len(names) == 42

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from sparsecircuits.data.shards import Corpus, DataConfig, build_corpus
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.study.ablations import (
     Expected,
@@ -17,66 +19,87 @@ from sparsecircuits.study.ablations import (
     dead_neurons,
     differences,
     judge,
-    noise,
     run_trial,
+    seed_spread,
 )
 from sparsecircuits.train import RunConfig, load_run
 from sparsecircuits.train.config import TrainConfig
 
 
-def test_differences_are_taken_seed_by_seed() -> None:
-    assert differences({0: 2.5, 1: 2.25, 2: 9.0}, {1: 2.0, 0: 2.0}) == {0: 0.5, 1: 0.25}
+def test_differences_are_taken_from_the_references_mean() -> None:
+    assert differences({0: 2.5, 1: 2.25}, {1: 2.0, 0: 2.0, 2: 2.75}) == {0: 0.25, 1: 0.0}
     assert differences({0: math.inf}, {0: 2.0}) == {0: math.inf}
+    assert differences({0: 2.0, 1: 2.0}, {0: math.inf, 1: 2.0}) == {}
 
 
-def test_noise_is_the_median_distance_of_two_seeds() -> None:
-    # Distances 0.02, 0.02 and 8: the median over 0.6745 sqrt(2) = 0.95388.
-    got = noise([{0: 0.01, 1: 0.03}, {0: 0.5, 1: 0.52}, {0: 1.0, 1: 9.0}])
-    assert got == pytest.approx(0.02 / 0.95388, rel=1e-4)
-    assert noise([{0: 0.1}, {0: 0.1, 1: math.inf}]) is None  # nothing to compare
+def test_the_spread_of_seeds_is_pooled_within_settings() -> None:
+    # Squares about each mean: 2 x 0.01², and 1 + 0 + 1; of 1 + 2 degrees of freedom.
+    got = seed_spread([{0: 5.00, 1: 5.02}, {0: 1.0, 1: 2.0, 2: 3.0}, {0: 9.0}])
+    assert got == pytest.approx(math.sqrt(2.0002 / 3))
+    assert seed_spread([{0: 0.1}, {0: 0.1, 1: math.inf}]) is None  # nothing to compare
 
 
-@pytest.mark.parametrize(
-    ("by_seed", "outcome"),
-    [
-        # Noise 0.01: over two seeds more than 2 x 0.01 / sqrt 2 = 0.01414 counts.
-        ({0: 0.015, 1: 0.015}, "worse"),
-        ({0: 0.014, 1: 0.014}, "equal"),
-        ({0: -0.03, 1: -0.01}, "better"),
-        ({0: 0.05, 1: -0.001}, "equal"),  # the mean is large, but the seeds do not agree
-        ({0: 0.019}, "equal"),  # one seed: more than 0.02
-        ({0: 0.021}, "worse"),
-        ({0: math.inf, 1: 0.3}, "worse"),  # diverged
-    ],
-)
-def test_the_outcome_by_the_rule(by_seed: dict[int, float], outcome: str) -> None:
-    assert judge(by_seed, 0.01, None).outcome == outcome
+#: With a spread of 0.03, two seeds against six: SE 0.03 sqrt(1/2 + 1/6) = 0.02449, twice that 0.04899.
+SIX = dict.fromkeys(range(6), 2.0)
+
+
+def at(mean: float) -> dict[int, float]:
+    """Two seeds."""
+    return {0: 2.0 + mean - 0.01, 1: 2.0 + mean + 0.01}
 
 
 @pytest.mark.parametrize(
-    ("mean", "expected", "holds"),
+    ("mean", "expected", "outcome", "holds"),
     [
-        (0.05, "worse", True),
-        (0.05, "better", False),
-        (0.05, "similar", False),
-        (0.05, "not better", True),
-        (0.018, "similar", True),  # worse, but by less than 0.02
-        (0.018, "worse", True),
-        (0.001, "worse", False),
-        (0.001, "similar", True),
-        (-0.05, "better", True),
-        (-0.05, "not better", False),
-        (0.05, None, None),
+        (0.050, "worse", "worse", "yes"),
+        (0.048, "worse", "not seen", "not seen"),
+        (-0.050, "worse", "better", "opposite"),
+        (-0.050, "better", "better", "yes"),
+        (0.050, "better", "worse", "opposite"),
+        (0.001, "similar", "not seen", "undecided"),  # no evidence is none for being alike
+        (0.070, "similar", "worse", "no"),
+        (0.068, "similar", "worse", "undecided"),
+        (0.030, "not better", "not seen", "yes"),  # 0.030 - 0.049 is at least -0.02
+        (0.028, "not better", "not seen", "undecided"),
+        (-0.070, "not better", "better", "no"),
+        (0.050, None, "worse", None),
     ],
 )
-def test_whether_a_finding_holds(mean: float, expected: Expected | None, holds: bool | None) -> None:
-    verdict = judge({0: mean, 1: mean}, 0.01, expected)
-    assert (verdict.mean, verdict.seeds, verdict.holds) == (pytest.approx(mean), 2, holds)
+def test_the_verdict_by_the_rule(
+    mean: float, expected: Expected | None, outcome: str, holds: str | None
+) -> None:
+    verdict = judge(at(mean), SIX, 0.03, expected)
+    assert (verdict.mean, verdict.seeds) == (pytest.approx(mean), 2)
+    assert verdict.error == pytest.approx(0.0244949)
+    assert (verdict.outcome, verdict.holds) == (outcome, holds)
 
 
-def test_without_seeds_or_noise_there_is_no_outcome() -> None:
-    assert judge({}, 0.01, "worse") == Verdict(None, 0, None, None)
-    assert judge({0: 0.5}, None, "worse") == Verdict(0.5, 1, None, None)
+def test_similar_holds_only_where_the_error_is_small_enough() -> None:
+    # SE 0.008 x 0.8165 = 0.00653: 0.006 + 0.01306 is at most 0.02, 0.007 + 0.01306 is not.
+    assert judge(at(0.006), SIX, 0.008, "similar").holds == "yes"
+    assert judge(at(0.007), SIX, 0.008, "similar").holds == "undecided"
+
+
+def test_more_seeds_of_the_reference_make_the_error_smaller() -> None:
+    two = {seed: SIX[seed] for seed in (0, 1)}
+    assert judge(at(0.055), two, 0.03, "worse").holds == "not seen"  # twice 0.03
+    assert judge(at(0.055), SIX, 0.03, "worse").holds == "yes"
+
+
+def test_what_diverged() -> None:
+    wild = {0: math.inf, 1: 2.0}
+    assert judge(wild, SIX, 0.03, "worse")[3:] == ("worse", "yes")
+    assert judge(wild, SIX, 0.03, "better")[3:] == ("worse", "opposite")
+    assert judge(wild, SIX, 0.03, "similar").holds == "no"
+    assert judge(at(0.1), wild, 0.03, "worse") == Verdict(None, 2, None, None, None)
+    assert judge(wild, wild, 0.03, "worse") == Verdict(None, 2, None, None, None)
+
+
+def test_without_two_seeds_or_a_spread_there_is_no_verdict() -> None:
+    assert judge({}, SIX, 0.01, "worse") == Verdict(None, 0, None, None, None)
+    assert judge({0: 2.5}, SIX, 0.01, "worse") == Verdict(0.5, 1, None, None, None)
+    assert judge({0: 2.5, 1: 2.5}, {0: 2.0}, 0.01, "worse") == Verdict(0.5, 2, None, None, None)
+    assert judge({0: 2.5, 1: 2.5}, SIX, None, "worse") == Verdict(0.5, 2, None, None, None)
 
 
 def test_dead_neurons_are_those_that_never_fire() -> None:
@@ -115,6 +138,27 @@ def test_a_trial_is_trained_measured_and_kept(tiny: RunConfig, corpus: Corpus, t
     assert not (folder / "checkpoints").exists()
     assert run_trial(tiny, corpus.folder, folder, lambda done, loss, tokens: seen.append(done)) == figures
     assert seen == [1, 2, 3, 4, 4, 4]  # not trained again
+
+
+def test_figures_of_other_settings_are_refused(tiny: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "seed0"
+    figures = run_trial(tiny, corpus.folder, folder, lambda done, loss, tokens: None, pairs=4)
+    other = tiny.replace(train=tiny.train.replace(lr=0.5))
+    message = rf"figures\.json: .*train\.lr {tiny.train.lr} there, 0\.5 asked for"
+    with pytest.raises(ConfigError, match=message):
+        run_trial(other, corpus.folder, folder, lambda done, loss, tokens: None)
+    elsewhere = shutil.copytree(corpus.folder, tmp_path / "corpus")
+    manifest = json.loads((elsewhere / "manifest.json").read_text())
+    manifest["files"]["train.bin"]["sha256"] = "0" * 64
+    (elsewhere / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="corpus '.*' there, '000000000000' asked for"):
+        run_trial(tiny, elsewhere, folder, lambda done, loss, tokens: None)
+    # Figures from before this was kept: the run's own config says it.
+    kept = {key: value for key, value in figures.items() if key not in ("config", "tokens_sha256")}
+    (folder / "figures.json").write_text(json.dumps(kept))
+    assert run_trial(tiny, corpus.folder, folder, lambda done, loss, tokens: None) == kept
+    with pytest.raises(ConfigError, match=message):
+        run_trial(other, corpus.folder, folder, lambda done, loss, tokens: None)
 
 
 def test_a_training_that_diverges_is_a_result(tiny: RunConfig, corpus: Corpus, tmp_path: Path) -> None:

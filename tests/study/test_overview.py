@@ -104,6 +104,11 @@ def test_what_happened_last_is_noted(runs: Path) -> None:
     event = {"event": "diverged", "step": 4, "tensor": "lm_head.weight", "value": "nan"}
     file.write_text(file.read_text() + json.dumps(event) + "\n")
     assert survey(runs)[1].note == "diverged at step 4: tensor lm_head.weight, value nan"
+    row = load_run(runs / "group" / "killed").metrics()[-1]
+    file.write_text(file.read_text() + json.dumps(row | {"step": 4}) + "\n")
+    assert survey(runs)[1].note is not None  # step 4 is as far as it has come
+    file.write_text(file.read_text() + json.dumps(row | {"step": 5}) + "\n")
+    assert survey(runs)[1].note is None  # it went on from there
 
 
 def test_nothing_is_looked_for_inside_a_run(runs: Path) -> None:

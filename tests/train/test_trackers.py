@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -115,7 +116,7 @@ train(config, Corpus.open(corpus), folder, watch, Machine(track=("wandb",)))
         )
         assert (done.returncode == 0) == (stop == "0"), done.stderr
     run = load_run(tmp_path / "run")
-    key = json.loads((run.folder / "trackers.json").read_text())["wandb"]
+    key = json.loads((run.folder / "trackers.json").read_text())["wandb"]["key"]
     files = sorted(run.folder.glob("wandb/offline-run-*/run-*.wandb"))
     assert [file.name for file in files] == [f"run-{key}.wandb"] * 2
     parts = [wandb_rows(file) for file in files]
@@ -163,7 +164,7 @@ def test_lines_are_sent_once_and_closed_as_they_end(
     (key, first), (again, later) = recorder.opened
     assert (key, first, later) == (again, 1, 5)
     assert key.startswith("run-")
-    assert json.loads((run.folder / "trackers.json").read_text()) == {"trackio": key}
+    assert json.loads((run.folder / "trackers.json").read_text()) == {"trackio": {"key": key, "sent": None}}
     assert recorder.closed == [False, True]
 
 
@@ -186,6 +187,58 @@ def test_one_that_fails_warns_once_and_training_goes_on(
     assert len(caught) == 1
     assert [step for step, _ in recorder.rows] == [1, 2]
     assert len(load_run(tmp_path / "run").metrics()) == 8
+
+
+def test_one_that_was_let_go_gets_later_what_it_missed(
+    config: RunConfig, corpus: Corpus, tmp_path: Path, recorder: type[Recorder]
+) -> None:
+    """Let go at step 3 of 5; the run goes on from the checkpoint of step 4."""
+    recorder.fails_at = 3
+    with pytest.warns(UserWarning, match="gets no more"), pytest.raises(Killed):
+        train(config, corpus, tmp_path / "run", stop_at(5), Machine(track=("trackio",)))
+    file = tmp_path / "run" / "trackers.json"
+    assert json.loads(file.read_text())["trackio"]["sent"] == 2
+    recorder.fails_at = None
+    train(config, corpus, tmp_path / "run", machine=Machine(track=("trackio",)))
+    assert [step for step, _ in recorder.rows] == list(range(1, 9))
+    assert [first for _, first in recorder.opened] == [1, 3]
+    assert json.loads(file.read_text())["trackio"]["sent"] is None
+
+
+def test_names_of_an_earlier_release_are_kept(
+    config: RunConfig, corpus: Corpus, tmp_path: Path, recorder: type[Recorder]
+) -> None:
+    with pytest.raises(Killed):
+        train(config, corpus, tmp_path / "run", stop_at(5), Machine(track=("trackio",)))
+    (tmp_path / "run" / "trackers.json").write_text('{"trackio": "run-1"}')
+    train(config, corpus, tmp_path / "run", machine=Machine(track=("trackio",)))
+    assert recorder.opened[-1] == ("run-1", 5)
+    assert [step for step, _ in recorder.rows] == list(range(1, 9))
+
+
+def test_the_first_is_closed_where_the_second_cannot_open(
+    config: RunConfig,
+    corpus: Corpus,
+    tmp_path: Path,
+    recorder: type[Recorder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(run: Run, key: str, first: int) -> Recorder:
+        raise OSError("no space left")
+
+    monkeypatch.setitem(trackers._PLACES, "tensorboard", full)
+    monkeypatch.setitem(trackers._MODULES, "tensorboard", "json")
+    with pytest.raises(ConfigError, match="--track tensorboard: OSError: no space left"):
+        train(config, corpus, tmp_path / "run", machine=Machine(track=("trackio", "tensorboard")))
+    assert recorder.closed == [False]
+    assert recorder.rows == []
+
+
+def test_what_trackio_may_raise(recorder: type[Recorder]) -> None:
+    """Its database is locked, or its network away."""
+    errors = trackers._errors("trackio")
+    assert issubclass(sqlite3.OperationalError, errors)
+    assert issubclass(pytest.importorskip("httpx").ConnectError, errors)
 
 
 def test_a_missing_package_is_told_before_anything_is_made(
@@ -223,7 +276,7 @@ def test_trackio_is_called_as_its_own_text_says(
     monkeypatch.setitem(sys.modules, "trackio", module)
     train(config, corpus, tmp_path / "run", machine=Machine(track=("trackio",)))
     metrics = load_run(tmp_path / "run").metrics()
-    key = json.loads((tmp_path / "run" / "trackers.json").read_text())["trackio"]
+    key = json.loads((tmp_path / "run" / "trackers.json").read_text())["trackio"]["key"]
     assert calls == [
         ("init", "sparsecircuits", key, 8, "allow"),
         *[("log", row["step"], row["loss"]) for row in metrics],

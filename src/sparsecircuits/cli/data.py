@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,11 @@ from tyro.conf import UseAppendAction
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.config import Config
+from sparsecircuits.data.specs import OPTIONS
 from sparsecircuits.errors import ConfigError
 
+_OPTION = re.compile(rf"[?&]({'|'.join(sorted({key for keys in OPTIONS.values() for key in keys}))})$")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 COLUMNS = (
     Column("source", "source"),
     Column("train.documents", "documents", ",d"),
@@ -48,7 +52,8 @@ class Options(Config):
     """
 
     out: Path
-    """The corpus' folder; a corpus of the same settings that lies there already is kept."""
+    """The corpus' folder; a corpus of the same settings that lies there already is kept, and one of others is
+    replaced once the new one is finished."""
     source: UseAppendAction[tuple[str, ...]] = ()
     """SOURCE or SOURCE=WEIGHT, again for each source; weights are shares of characters. None given:
     idioms=0.95 and stdlib=0.05."""
@@ -105,6 +110,8 @@ def run(options: Options) -> None:
 def read_mix(sources: Sequence[str]) -> dict[str, float]:
     """Source to weight, of words such as ``stdlib=0.1``; without a weight it is 1.
 
+    What follows an option's name is its value, though it be a number: ``rows.jsonl?column=2023=0.5``.
+
     Raises:
         ConfigError: a source that is named twice.
 
@@ -114,10 +121,9 @@ def read_mix(sources: Sequence[str]) -> dict[str, float]:
     mix: dict[str, float] = {}
     for word in sources:
         name, _, weight = word.rpartition("=")
-        try:
-            share = float(weight) if name else 1.0
-        except ValueError:  # an equals sign in the name
-            name, share = word, 1.0
+        if name and (_OPTION.search(name) or not _NUMBER.fullmatch(weight)):  # the equals sign is the name's
+            name, weight = word, "1"
+        share = float(weight) if name else 1.0
         name = name or word
         if name in mix:
             raise ConfigError(f"--source names {name!r} twice")

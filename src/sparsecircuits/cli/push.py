@@ -46,7 +46,7 @@ class Options(Config):
     show: bool = False
     """Print the card, and push nothing."""
     json: bool = False
-    """Print JSON instead of the address."""
+    """Print JSON instead of the address, or of the card."""
 
 
 def run(options: Options) -> None:
@@ -58,7 +58,11 @@ def run(options: Options) -> None:
     if options.show:
         name = HubName.parse(options.name).repo
         facts = CardFacts.of_run(run, run.model(), name=name, license=options.license)
-        print(card or model_card(facts), end="")
+        text = card or model_card(facts)
+        if options.json:
+            print_json({"name": name, "card": text})
+        else:
+            print(text, end="")
         return
     pushed = push_run(
         run,

@@ -11,8 +11,8 @@ In goes a :class:`DataConfig`, out comes a folder, and from it a :class:`Corpus`
    tokenizer's code runs outside Python's lock) while others are read and written. Parts are written in order,
    as ``<eot> doc <eot> doc ...``; a split that has its tokens cuts its last document there;
 5. what a kill leaves is gone on with (:mod:`~sparsecircuits.data.halfway`);
-6. the finished files are moved to their places; the manifest comes last, so that a folder with a manifest
-   is whole.
+6. the finished files are moved to their places, and replace those of other settings, which are whole until
+   then; the manifest comes last, so that a folder with a manifest is whole.
 
 Memory does not grow with the text: held are the tokenizer's sample, a part for each thread and two more, and
 at most 32 MB of hashes.
@@ -87,7 +87,6 @@ def build_corpus(config: DataConfig, folder: str | Path, progress: Progress | No
     with locked(folder, lambda: report("waiting for another process", 0, None)):
         if (built := _same_corpus(config, folder, report)) is not None:  # by that process
             return built
-        (folder / MANIFEST).unlink(missing_ok=True)
         with Halfway(folder / BUILDING, config) as half:
             _build(config, folder, half, report)
     return Corpus.open(folder, report)
@@ -115,6 +114,7 @@ def _build(config: DataConfig, folder: Path, half: Halfway, report: Progress) ->
     parts = _parts(itertools.chain(sample, mixture), mixture, tally.total, tokenizer)
     records = _write(parts, half, tokenizer, dtype, tally, report)
     mixture.close()
+    (folder / MANIFEST).unlink(missing_ok=True)  # a corpus of other settings is kept until now
     tokenizer.save(folder / TOKENIZER)
     files = half.finish(folder) | {TOKENIZER: FileRecord.of(folder / TOKENIZER)}
     manifest = Manifest(

@@ -6,7 +6,8 @@
 ``stdlib``            the source code of the running interpreter's standard library
 ``site-packages``     the Python source of every package installed beside the running program
 a folder              every ``.py`` and ``.txt`` file below it (hidden and cache folders left out);
-                      where there are none, every ``.jsonl`` file, or else every ``.parquet`` file
+                      where there are none, every ``.jsonl`` file, or else every ``.parquet`` file;
+                      those of the other kinds are skipped, counted and named
 ``src/**/*.md``       the files that a pattern matches; any that is no table is read as text
 a text file           that one file, whatever its ending if a pattern, else ``.py``, ``.txt``, ``.md``
 ``rows.jsonl``        one JSON object a line; the text is its field ``text``, or ``?column=NAME``
@@ -88,6 +89,8 @@ def check_source(text: str) -> Spec:
         if not path.exists():
             hint = near_misses(spec.name, MADE_SOURCES)
             raise DataError(f"source {text!r}: no such file or folder, and no made source; {hint}")
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f"source {text!r}: neither a file nor a folder")
         if path.is_file():
             if kind_of(path) not in FILE_SUFFIXES:
                 raise DataError(
@@ -184,11 +187,14 @@ def _listed_packages(report: SourceReport) -> list[tuple[Path, str]]:
 
 
 def _listed_folder(folder: Path, report: SourceReport) -> list[Path]:
-    """The folder's text files; where it has none its .jsonl, or else its .parquet files."""
-    for suffixes in (TEXT_SUFFIXES, (".jsonl",), (".parquet",)):
-        if files := _listed(folder, suffixes, report):
-            return files
-    return []
+    """The folder's text files; without any, its .jsonl or else .parquet files. The others are skipped."""
+    kinds = (TEXT_SUFFIXES, (".jsonl",), (".parquet",))
+    found = _listed(folder, tuple(suffix for kind in kinds for suffix in kind), report)
+    read = next((kind for kind in kinds if any(kind_of(path) in kind for path in found)), ())
+    for path in found:
+        if kind_of(path) not in read:
+            report.skip(str(path), f"not read beside {' and '.join(read)} files")
+    return [path for path in found if kind_of(path) in read]
 
 
 def _listed(
@@ -203,7 +209,11 @@ def _listed(
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         hidden = {name for name in folders if name.startswith(".") or name == "__pycache__"}
         folders[:] = sorted(set(folders) - hidden - without)
-        found += [Path(parent, name) for name in sorted(files) if kind_of(Path(name)) in suffixes]
+        for path in (Path(parent, name) for name in sorted(files) if kind_of(Path(name)) in suffixes):
+            if path.is_file():
+                found.append(path)
+            else:  # a pipe, which would never end, or a link to nothing
+                report.skip(str(path), "cannot be read")
     return found
 
 

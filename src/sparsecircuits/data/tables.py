@@ -38,7 +38,7 @@ def read_parquet(path: Path, column: str, report: SourceReport) -> Iterator[Docu
             yield from _read_rows(_python_values(cells), str(path), column, report)
     except pyarrow.ArrowInvalid as error:
         report.skip(str(path), f"a damaged parquet file ({_first_line(error)})")
-    except OSError as error:  # pyarrow's word for a damaged page, too
+    except (OSError, pyarrow.ArrowException) as error:  # a damaged page, or what pyarrow cannot do
         report.skip(str(path), f"cannot be read ({_first_line(error)})")
 
 

@@ -31,6 +31,7 @@ PACKED = (".gz", ".zst")
 BYTE_ORDER_MARK = "byte order mark, dropped"
 LONG_LINE = f"line longer than {reports.LINE_BYTES:,} bytes"
 _CHUNK = 1 << 18
+_GZ_PIECE = 1 << 13  # of which nothing is left where it is damaged
 _ZST_CHUNK = 1 << 10  # which can hold 32 MB of one repeated byte
 _MARK = b"\xef\xbb\xbf"
 
@@ -85,13 +86,13 @@ def read_text_file(path: Path, report: SourceReport, origin: str | None = None) 
                 yield document
             if problem is not None:
                 raise problem
-        for document in cutter.end():
-            found = True
-            yield document
     except OSError:
         report.skip(origin, "cannot be read")
     except NotText as error:
         report.skip(origin if error.byte is None else f"{origin}, byte {error.byte:,}", str(error))
+    for document in cutter.end():  # the whole lines before the damage, too
+        found = True
+        yield document
     if not found and sum(report.skipped.values()) == left_out:
         report.skip(origin, "empty")
 
@@ -238,37 +239,55 @@ def _chunks(path: Path) -> Iterator[bytes]:
         NotText: a compressed file is damaged or cut off.
         OSError: it cannot be read.
     """
-    if path.suffix == ".zst":
-        yield from _zst_chunks(path)
-        return
+    pieces = {".zst": _zst_pieces, ".gz": _gz_pieces}.get(path.suffix, _plain_pieces)(path)
+    parts: list[bytes] = []
+    size = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
+        for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
+            if size >= _CHUNK:
+                yield b"".join(parts)
+                parts, size = [], 0
+    except (NotText, OSError) as error:
+        problem: Exception | None = error
+    else:
+        problem = None
+    if size:
+        yield b"".join(parts)  # what came before the damage
+    if problem is not None:
+        raise problem
+
+
+def _plain_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            yield piece
+
+
+def _gz_pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) as file:
+            while piece := file.read1(_GZ_PIECE):
+                yield piece
     except EOFError:
         raise NotText("a .gz that is cut off") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise NotText(f"a damaged .gz ({error})") from error
 
 
-def _zst_chunks(path: Path) -> Iterator[bytes]:
+def _zst_pieces(path: Path) -> Iterator[bytes]:
     zstandard = import_extra("zstandard", str(path))
     unpacker = None
-    parts: list[bytes] = []
     try:
         with path.open("rb") as file:
             while packed := file.read(_ZST_CHUNK):
                 while packed:
                     unpacker = unpacker or zstandard.ZstdDecompressor().decompressobj()
-                    parts.append(unpacker.decompress(packed))
+                    yield unpacker.decompress(packed)
                     packed = unpacker.unused_data if unpacker.eof else b""
                     unpacker = None if unpacker.eof else unpacker
-                if sum(map(len, parts)) >= _CHUNK:
-                    yield b"".join(parts)
-                    parts = []
     except zstandard.ZstdError as error:
         raise NotText(f"a damaged .zst ({error})") from error
-    if any(parts):
-        yield b"".join(parts)
     if unpacker is not None:
         raise NotText("a .zst that is cut off")

@@ -239,9 +239,9 @@ def _corpus(facts: CardFacts) -> str:
     words = ["sparsecircuits", "data", "--out", f"mine/{CORPUS}", "--tokenizer", "mine/tokenizer.json"]
     train_tokens = "all" if config.train_tokens is None else str(config.train_tokens)
     words += ["--train-tokens", train_tokens, "--val-tokens", str(config.val_tokens)]
-    words += ["--seed", str(config.seed), *([] if config.dedup else ["--no-dedup"])]
+    words += ["--seed", str(config.seed), *([] if config.dedup else ["--keep-duplicates"])]
     for source, weight in config.mix.items():
-        words += ["--source", f"{_source(source)}={weight:g}"]
+        words += ["--source", f"{_source(source)}={weight!r}"]
     return (
         f"## Its corpus\n\n{total['train']:,} tokens to train on and {total['val']:,} to validate on, of a "
         f"tokenizer of {manifest.vocab_size:,} entries. It does not come along; "

@@ -16,7 +16,7 @@ from sparsecircuits.data.files import FileRecord
 from sparsecircuits.errors import CheckpointError, ConfigError, DataError
 from sparsecircuits.files import placed_folder, write_atomic
 from sparsecircuits.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
-from sparsecircuits.train.run import RUN_FILE
+from sparsecircuits.train.run import METRICS_FILE, RUN_FILE
 from sparsecircuits.validate.card import CARD_FILE
 
 README = "README.md"
@@ -31,7 +31,7 @@ RUN = (
     "tokenizer.json",
     "result.json",
     "tasks.json",
-    "metrics.jsonl",
+    METRICS_FILE,
     *(f"model/{name}" for name in MODEL),
     *(f"circuits/*/{name}" for name in (CIRCUIT_FILE, VALUES_FILE, CARD_FILE)),
     "tasks/*.jsonl",
@@ -60,10 +60,26 @@ def is_listed(path: str, allowed: Iterable[str]) -> bool:
 
 
 def copy_run(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
-    """Copy what of a run may go to the Hub; in the copy its corpus is called :data:`CORPUS`."""
+    """Copy what of a run may go to the Hub.
+
+    In the copy its corpus is called :data:`CORPUS`, and events do not say which error they had: it has paths.
+    """
     _copy(folder, target, (*RUN, *(CHECKPOINTS if checkpoints else ())))
     header = json.loads((target / RUN_FILE).read_text()) | {"corpus": CORPUS}
     write_atomic(target / RUN_FILE, (json.dumps(header, indent=2) + "\n").encode())
+    metrics = target / METRICS_FILE
+    if metrics.is_file():
+        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill in the middle of a write leaves a last line without its end.
+        told = [_without_error(line) for line in lines if line.endswith("\n")]
+        write_atomic(metrics, "".join(told).encode())
+
+
+def _without_error(line: str) -> str:
+    row = json.loads(line)
+    if "event" not in row or "error" not in row:
+        return line
+    return json.dumps({key: value for key, value in row.items() if key != "error"}) + "\n"
 
 
 def copy_fetched(folder: Path, target: Path, *, checkpoints: bool = False) -> None:

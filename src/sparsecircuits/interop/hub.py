@@ -14,6 +14,8 @@ files of these kinds the same as the copy's.
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import json
 import sys
 import tempfile
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 Token = str | bool | None
+#: Errors that are the cache's, not the network's: no room, no right to write.
+_HERE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 class Pushed(NamedTuple):
@@ -161,12 +165,15 @@ def _push(
             )
         if name.revision is not None and not name.revision.startswith("refs/"):
             api.create_branch(name.repo, branch=name.revision, exist_ok=True)
+        # Its patterns let * stand for / too, so each file is named, with its own signs in brackets.
+        there = api.list_repo_files(name.repo, revision=name.revision)
+        old = [glob.escape(path) for path in there if files.is_listed(path, replaced)]
         commit = api.upload_folder(
             repo_id=name.repo,
             folder_path=folder,
             revision=name.revision,
             commit_message=message,
-            delete_patterns=replaced,
+            delete_patterns=old,
         )
     return Pushed(name, commit.commit_url, commit.oid, names)
 
@@ -247,6 +254,8 @@ def _explained(name: HubName) -> Iterator[None]:
             ) from error
         raise HubError(f"{name}: the Hub answers {code}: {_first_line(error)}") from error
     except (errors.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _HERE:
+            raise HubError(f"{name}: {error.strerror}: {error.filename or constants.HF_HUB_CACHE}") from error
         raise HubError(
             f"{name}: no answer from the Hub ({constants.ENDPOINT}): {_first_line(error)}"
         ) from error

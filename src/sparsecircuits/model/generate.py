@@ -9,6 +9,7 @@ A token is drawn in four steps, as :class:`Sampling` has them: divide the logits
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -22,9 +23,8 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model.cache import KVCache
 from sparsecircuits.model.gpt import SparseGPT
 
-#: A character of UTF-8 has at most so many bytes, so more tokens than these never wait for its end.
-LONGEST_CHARACTER = 4
-INCOMPLETE = "\ufffd"
+#: Logits divided by less may be infinite.
+COLDEST = 1e-6
 
 Ended = Literal["document", "stop", "length"]
 
@@ -42,9 +42,9 @@ class Sampling(Config):
     """How a token is chosen."""
 
     temperature: float = 0.8
-    """Divides the logits: below 1 likelier tokens, 0 always the likeliest."""
+    """Divides the logits: below 1 likelier tokens; 0, and less than a millionth, always the likeliest."""
     top_k: int | None = None
-    """Draw from so many of the likeliest tokens; None: from all."""
+    """Draw from so many of the likeliest tokens, of equal ones from those of lower id; None: from all."""
     top_p: float | None = None
     """Draw from the fewest likeliest tokens whose chances add up to at least this; None: from all."""
 
@@ -63,10 +63,11 @@ class Sampling(Config):
         >>> Sampling(temperature=1.0, top_p=0.7).chances(logits).mul(3).round(decimals=4).tolist()
         [2.0, 1.0, 0.0, 0.0]
         """
-        if self.temperature == 0:
+        if self.temperature < COLDEST:
             return torch.zeros_like(logits).scatter_(0, logits.argmax(keepdim=True), 1.0)
         if self.top_k is not None and self.top_k < len(logits):
-            logits = logits.masked_fill(logits < logits.topk(self.top_k).values[-1], float("-inf"))
+            likeliest = logits.sort(descending=True, stable=True).indices  # of equal ones the lowest id first
+            logits = logits.scatter(0, likeliest[self.top_k :], float("-inf"))
         chances = (logits / self.temperature).softmax(0)
         if self.top_p is None:
             return chances
@@ -220,22 +221,15 @@ class Characters:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._waiting: list[int] = []
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, token: int) -> str:
-        """What can be said for certain with this token: nothing while it ends within a character."""
-        self._waiting.append(token)
-        text = self._tokenizer.decode(self._waiting)
-        if text.endswith(INCOMPLETE) and len(self._waiting) < LONGEST_CHARACTER:
-            return ""
-        self._waiting.clear()
-        return text
+        """What is certain with this token: a character that it does not end waits for the next."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
 
     def rest(self) -> str:
         """What was still waiting at the end."""
-        text = self._tokenizer.decode(self._waiting)
-        self._waiting.clear()
-        return text
+        return self._decoder.decode(b"", final=True)
 
 
 def first_of(stops: Iterable[str], text: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sparsecircuits.config import Config
 from sparsecircuits.data import DataConfig
-from sparsecircuits.errors import ConfigError
+from sparsecircuits.errors import ConfigError, near_misses
 from sparsecircuits.model import GPTConfig
 from sparsecircuits.train import RunConfig, TrainConfig
 
@@ -39,12 +39,21 @@ class Preset(Config):
         return RunConfig(model=self.model, train=self.train)
 
     def changed(self, changes: Mapping[str, Any]) -> Preset:
-        """A copy with some fields of ``model`` and ``train`` changed, as ``{"train.lr": 0.01}``."""
-        parts = {}
-        for part in ("model", "train"):
-            fields = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith(part)}
-            parts[part] = getattr(self, part).replace(**fields)
-        return self.replace(**parts)
+        """A copy with some fields of ``model`` and ``train`` changed, as ``{"train.lr": 0.01}``.
+
+        Raises:
+            ConfigError: a key is of no such field, or a value out of range.
+        """
+        fields: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+        known = [
+            f"{part}.{field.name}" for part in fields for field in dataclasses.fields(getattr(self, part))
+        ]
+        for key, value in changes.items():
+            if key not in known:
+                raise ConfigError(f"Preset: no field {key!r} to change; {near_misses(key, known)}")
+            part, _, name = key.partition(".")
+            fields[part][name] = value
+        return self.replace(**{part: getattr(self, part).replace(**some) for part, some in fields.items()})
 
 
 class Entry(NamedTuple):

@@ -4,14 +4,18 @@ Two halves. :func:`run_trial` trains one model and measures it: validation loss,
 what it found, so that a study goes on where it stopped; a training that diverges is a result too.
 :func:`judge` says what the differences to the baseline amount to, by a rule that is written down here:
 
-1. a change's difference is taken seed by seed, on the same seeds, and then in the mean over them;
-2. the *noise* of one difference is estimated from how much it varies between seeds, over all changes at once:
-   the median of \\|difference of seed 0 - difference of seed 1\\|, divided by 0.6745 sqrt 2, which for normal
-   noise is its standard deviation, and which a few unstable trainings do not move;
-3. a mean over n seeds is *worse* (or *better*) if all seeds agree on the sign and it exceeds twice
-   noise / sqrt n; else it is *equal*;
-4. a finding "worse" or "better" holds if that is the verdict; "similar" holds if the verdict is equal or the
-   difference at most :data:`SMALL`; "not better" holds if the verdict is not better.
+1. a change's difference is the mean loss over its n seeds minus that over the reference's m seeds, and its
+   standard error (SE) is sigma sqrt(1/n + 1/m); sigma, the spread of seeds, is pooled over all settings;
+2. "worse" is confirmed ("yes") if the difference exceeds 2 SE, contradicted ("opposite") if it is below
+   -2 SE, and else "not seen"; "better" the other way round;
+3. "similar" holds ("yes") if |difference| + 2 SE is at most :data:`SMALL`, fails ("no") if
+   |difference| - 2 SE exceeds it, and is else "undecided"; "not better" holds if difference - 2 SE is at
+   least -SMALL, fails if difference + 2 SE is below -SMALL, and is else "undecided";
+4. a change of which a training diverged is worse; against a reference that diverged, and with fewer than two
+   seeds on a side, there is no verdict.
+
+Where nothing differs, one row in 22 lies beyond 2 SE by chance: about two of 40. As all rows share the
+reference's runs, such errors come together: a reference that is good by luck makes many rows worse.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import json
 import math
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +33,9 @@ import torch
 
 from sparsecircuits.data import Corpus
 from sparsecircuits.data.batches import sequential_batches
+from sparsecircuits.data.manifest import read_manifest
+from sparsecircuits.data.shards import MANIFEST, SHARDS
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.files import write_atomic
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.hooks import record
@@ -38,9 +45,11 @@ from sparsecircuits.tasks.evaluate import evaluate_task
 from sparsecircuits.train import Run, RunConfig, load_run, train
 from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.projection import sparse_matrices
+from sparsecircuits.train.run import RUN_FILE
 
 Expected = Literal["worse", "better", "similar", "not better"]
-Outcome = Literal["worse", "better", "equal"]
+Outcome = Literal["worse", "better", "not seen"]
+Finding = Literal["yes", "opposite", "not seen", "no", "undecided"]
 
 #: Differences of at most so many nats count as similar.
 SMALL = 0.02
@@ -58,11 +67,18 @@ def run_trial(
     """Train and measure, as far as that is not done; returns what ``figures.json`` holds.
 
     The vocabulary's size is the corpus'. Where training diverged, ``error`` says how; figures are None.
+
+    Raises:
+        ConfigError: what is there was measured with another config or corpus.
     """
     path = folder / FIGURES
-    if not path.is_file():
+    manifest = read_manifest(corpus / MANIFEST)
+    config = config.replace(model=config.model.replace(vocab_size=manifest.vocab_size))
+    made_of = {"config": config.to_dict(), "tokens_sha256": manifest.files[SHARDS["train"]].sha256}
+    if path.is_file():
+        _require_same(path, made_of)
+    else:
         found = Corpus.open(corpus)
-        config = config.replace(model=config.model.replace(vocab_size=found.tokenizer.vocab_size))
         try:
             train(config, found, folder, lambda step: report(step.step, step.loss, None))
         except TrainingDiverged as error:
@@ -70,9 +86,35 @@ def run_trial(
         else:
             figures = measure(load_run(folder), found, pairs)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
-        write_atomic(path, (json.dumps(figures, indent=2) + "\n").encode())
+        write_atomic(path, (json.dumps(figures | made_of, indent=2) + "\n").encode())
     report(config.train.steps, None, None)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _require_same(path: Path, made_of: Mapping[str, Any]) -> None:
+    """Raise unless the figures are of this config and corpus; older ones leave that to their run.json."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if "config" not in stored:
+        stored = json.loads((path.parent / RUN_FILE).read_text(encoding="utf-8"))
+        stored["config"] = RunConfig.from_dict(stored["config"], where=str(path.parent / RUN_FILE)).to_dict()
+    there, asked = ({"corpus": of["tokens_sha256"][:12], **_flat(of["config"])} for of in (stored, made_of))
+    apart = [
+        f"{key} {there.get(key)!r} there, {asked.get(key)!r} asked for"
+        for key in sorted(there.keys() | asked.keys())
+        if there.get(key) != asked.get(key)
+    ]
+    if apart:
+        raise ConfigError(
+            f"{path}: measured with other settings ({'; '.join(apart)}); name another folder, or remove it"
+        )
+
+
+def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{part}.{key}": list(value) if isinstance(value, tuple) else value
+        for part, fields in config.items()
+        for key, value in fields.items()
+    }
 
 
 def measure(run: Run, corpus: Corpus, pairs: int = PAIRS) -> dict[str, Any]:
@@ -121,58 +163,70 @@ class Verdict(NamedTuple):
     """What a change does to the loss."""
 
     mean: float | None
-    """Mean difference in nats over the seeds; infinite where a training diverged, None without a seed."""
+    """Difference of the means in nats; infinite where the change diverged, None without a reference."""
     seeds: int
-    """Seeds that both were trained with."""
+    """Seeds that the change was trained with."""
+    error: float | None
+    """Standard error of the difference."""
     outcome: Outcome | None
-    """None without a seed, or without an estimate of the noise."""
-    holds: bool | None
-    """Whether the finding holds; None where nothing is expected, or there is no outcome."""
+    """None with fewer than two seeds on a side, a reference that diverged, or no estimate of the spread."""
+    holds: Finding | None
+    """What becomes of the finding; None where nothing is expected, or there is no outcome."""
 
 
 def differences(changed: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
-    """Loss by seed, minus the reference's, on the seeds of both; infinite where the changed one diverged."""
-    return {seed: changed[seed] - reference[seed] for seed in sorted(changed.keys() & reference.keys())}
+    """Loss by seed minus the reference's mean; infinite where it diverged, none if the reference did."""
+    if not reference or not all(map(math.isfinite, reference.values())):
+        return {}
+    mean = statistics.fmean(reference.values())
+    return {seed: changed[seed] - mean for seed in sorted(changed)}
 
 
-def noise(all_differences: Sequence[Mapping[int, float]]) -> float | None:
-    """Standard deviation of one difference, from changes with two seeds; None if there is none.
+def seed_spread(settings: Iterable[Mapping[int, float]]) -> float | None:
+    """Standard deviation of the loss between seeds, pooled over settings; None without two seeds of one.
 
-    >>> noise([{0: 0.01, 1: 0.03}, {0: 0.5, 1: 0.52}, {0: 1.0, 1: 9.0}])  # median 0.02
-    0.02096...
+    >>> seed_spread([{0: 2.00, 1: 2.02}, {0: 3.00, 1: 3.02}, {0: 9.0}])
+    0.01414...
     """
-    apart = [
-        abs(row[0] - row[1])
-        for row in all_differences
-        if math.isfinite(row.get(0, math.inf)) and math.isfinite(row.get(1, math.inf))
-    ]
-    return statistics.median(apart) / (0.6745 * math.sqrt(2)) if apart else None
+    squares, degrees = 0.0, 0
+    for losses in settings:
+        values = [loss for loss in losses.values() if math.isfinite(loss)]
+        if len(values) > 1:
+            squares += statistics.variance(values) * (len(values) - 1)
+            degrees += len(values) - 1
+    return math.sqrt(squares / degrees) if degrees else None
 
 
-def judge(by_seed: Mapping[int, float], deviation: float | None, expected: Expected | None) -> Verdict:
-    """The verdict on differences by seed; ``deviation`` is :func:`noise`.
+def judge(
+    changed: Mapping[int, float],
+    reference: Mapping[int, float],
+    sigma: float | None,
+    expected: Expected | None,
+) -> Verdict:
+    """The verdict on losses by seed, infinite where training diverged; ``sigma`` is :func:`seed_spread`.
 
-    >>> judge({0: 0.05, 1: 0.07}, 0.02, "worse")
-    Verdict(mean=0.06, seeds=2, outcome='worse', holds=True)
+    >>> judge({0: 2.0, 1: 2.5}, {0: 1.5, 1: 1.0}, 0.125, "worse")
+    Verdict(mean=1.0, seeds=2, error=0.125, outcome='worse', holds='yes')
     """
-    if not by_seed or deviation is None:
-        return Verdict(None if not by_seed else statistics.fmean(by_seed.values()), len(by_seed), None, None)
-    values = list(by_seed.values())
-    mean = statistics.fmean(values)
-    agree = all(value > 0 for value in values) or all(value < 0 for value in values)
-    outcome: Outcome = "equal"
-    if agree and abs(mean) > 2 * deviation / math.sqrt(len(values)):
-        outcome = "worse" if mean > 0 else "better"
-    return Verdict(mean, len(values), outcome, _holds(outcome, mean, expected))
+    if not changed or not reference or not all(map(math.isfinite, reference.values())):
+        return Verdict(None, len(changed), None, None, None)
+    mean = statistics.fmean(changed.values()) - statistics.fmean(reference.values())
+    if min(len(changed), len(reference)) < 2 or sigma is None:
+        return Verdict(mean, len(changed), None, None, None)
+    error = sigma * math.sqrt(1 / len(changed) + 1 / len(reference))
+    low, high = mean - 2 * error, mean + 2 * error
+    outcome: Outcome = "worse" if low > 0 else "better" if high < 0 else "not seen"
+    return Verdict(mean, len(changed), error, outcome, _holds(outcome, low, high, expected))
 
 
-def _holds(outcome: Outcome, mean: float, expected: Expected | None) -> bool | None:
+def _holds(outcome: Outcome, low: float, high: float, expected: Expected | None) -> Finding | None:
     match expected:
         case None:
             return None
         case "similar":
-            return outcome == "equal" or abs(mean) <= SMALL
+            within, beyond = low >= -SMALL and high <= SMALL, low > SMALL or high < -SMALL
         case "not better":
-            return outcome != "better"
+            within, beyond = low >= -SMALL, high < -SMALL
         case _:
-            return outcome == expected
+            return "not seen" if outcome == "not seen" else "yes" if outcome == expected else "opposite"
+    return "yes" if within else "no" if beyond else "undecided"

@@ -107,8 +107,8 @@ _RESULT = ("val_loss", "density", "tokens", "seconds")
 
 def _last_event(run: Run) -> str | None:
     """What happened after the last line of figures, such as that training diverged."""
-    events = run.events()
-    if not events:
+    events, metrics = run.events(), run.metrics()
+    if not events or (metrics and events[-1]["step"] < metrics[-1]["step"]):
         return None
     kind, step = events[-1]["event"], events[-1]["step"]
     facts = {key: value for key, value in events[-1].items() if key not in ("event", "step")}

@@ -3,7 +3,8 @@
 A tracker is anything that logs a row at a step and closes. Which ones a run has, and by what name each knows
 it, is in the folder's ``trackers.json``, so that a run that goes on does so there too: nothing twice, nothing
 left out. Rows that a resumed run writes again are the same as before, and are not sent again; a tracker that
-joins late is sent the rows so far.
+joins late is sent the rows so far, and one that was let go those behind the last step that it got, which is
+in the same file.
 
 The packages are looked for before training starts. One that fails while training goes on, such as for want of
 the network, warns once and is let go: no run is lost for the sake of its curves.
@@ -11,19 +12,22 @@ the network, warns once and is let go: no run is lost for the sake of its curves
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import inspect
 import json
 import os
 import re
 import secrets
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
-from sparsecircuits.errors import ConfigError
+from sparsecircuits.errors import ConfigError, SaveError
 from sparsecircuits.files import write_atomic
 from sparsecircuits.train.machine import TrackerName
 from sparsecircuits.train.run import Run
@@ -37,6 +41,8 @@ _MODULES: dict[TrackerName, str] = {
     "trackio": "trackio",
     "tensorboard": "torch.utils.tensorboard",
 }
+#: What trackio, by its version, reaches the network with.
+_CLIENTS = ("httpx", "httpx2")
 
 
 class Tracker(Protocol):
@@ -68,6 +74,15 @@ def require_trackers(names: Iterable[TrackerName]) -> None:
         _import(name)
 
 
+class Known(NamedTuple):
+    """What ``trackers.json`` says of one."""
+
+    key: str
+    """The run's name there."""
+    sent: int | None = None
+    """The last step that it got, if it was let go; None: it got all."""
+
+
 class Trackers:
     """All trackers of a run; a context manager that closes them."""
 
@@ -83,36 +98,49 @@ class Trackers:
         self._sent: dict[TrackerName, int] = {}
         if not names:
             return
+        self._path = run.folder / FILE
+        self._known = _read(self._path)
         rows = run.metrics()
-        known = _read(run.folder / FILE)
-        keys: dict[TrackerName, str] = {name: known.get(name) or _new_key(run) for name in names}
-        for name, key in keys.items():
-            joins = name not in known
-            tracker = _opened(name, run, key, 1 if joins else step + 1)
-            self._open[name] = tracker
-            # TensorBoard drops what is behind the step that it goes on from; the others keep it.
-            again = joins or name == "tensorboard"
-            self._sent[name] = step if again else max((row["step"] for row in rows), default=0)
-            if joins:
-                for row in rows:
-                    if row["step"] <= step:
-                        self._send(name, tracker, row)
-        write_atomic(run.folder / FILE, (json.dumps({**known, **keys}, indent=2) + "\n").encode())
+        try:
+            for name in names:
+                self._join(name, run, step, max((row["step"] for row in rows), default=0))
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        for row in rows:
+            if row["step"] <= step:
+                self.log(row)
+        self._write()
+
+    def _join(self, name: TrackerName, run: Run, step: int, last: int) -> None:
+        """Open one; ``last`` is the step of the last row."""
+        known = self._known.get(name, Known(_new_key(run), 0))
+        got = last if known.sent is None else known.sent
+        self._open[name] = _opened(name, run, known.key, min(got, step) + 1)
+        self._known[name] = Known(known.key)
+        # TensorBoard drops what is behind the step that it goes on from; the others keep it.
+        self._sent[name] = min(got, step) if name == "tensorboard" else got
+
+    def _write(self) -> None:
+        names = {name: known._asdict() for name, known in self._known.items()}
+        write_atomic(self._path, (json.dumps(names, indent=2) + "\n").encode())
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Send a line of the metrics."""
         for name, tracker in list(self._open.items()):
             if row["step"] > self._sent[name]:
-                self._send(name, tracker, row)
-
-    def _send(self, name: TrackerName, tracker: Tracker, row: Mapping[str, Any]) -> None:
-        self._attempt(name, tracker, lambda: tracker.log(row["step"], flat(row)))
+                self._attempt(name, tracker, lambda tracker=tracker: tracker.log(row["step"], flat(row)))
+                if name in self._open:
+                    self._sent[name] = row["step"]
 
     def _attempt(self, name: TrackerName, tracker: Tracker, act: Callable[[], None]) -> None:
         try:
             act()
         except tracker.errors as error:
             self._open.pop(name, None)
+            self._known[name] = self._known[name]._replace(sent=self._sent[name])
+            with contextlib.suppress(SaveError):  # it then gets again what it has
+                self._write()
             warnings.warn(
                 f"{name} gets no more of this run: {type(error).__name__}: {error}; metrics.jsonl goes on",
                 stacklevel=2,
@@ -163,7 +191,7 @@ class _TensorBoard:
 class _Wandb:
     def __init__(self, run: Run, key: str, first: int) -> None:
         wandb = _import("wandb")
-        self.errors = (wandb.Error, OSError, RuntimeError, ValueError)
+        self.errors = _errors("wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=key,
@@ -182,9 +210,8 @@ class _Wandb:
 
 
 class _Trackio:
-    errors = (OSError, RuntimeError, ValueError)
-
     def __init__(self, run: Run, key: str, first: int) -> None:
+        self.errors = _errors("trackio")
         self._trackio = _import("trackio")
         project = os.environ.get("TRACKIO_PROJECT", PROJECT)
         self._trackio.init(project=project, name=key, config=run.config.to_dict(), resume="allow")
@@ -200,13 +227,22 @@ _PLACES: dict[TrackerName, Place] = {"wandb": _Wandb, "trackio": _Trackio, "tens
 
 
 def _opened(name: TrackerName, run: Run, key: str, first: int) -> Tracker:
-    module = _import(name)
-    errors = (OSError, RuntimeError, ValueError, *([module.Error] if name == "wandb" else []))
     try:
         return _PLACES[name](run, key, first)
-    except errors as error:
+    except _errors(name) as error:
         how = "; WANDB_MODE=offline keeps it on this machine" if name == "wandb" else ""
         raise ConfigError(f"--track {name}: {type(error).__name__}: {error}{how}") from error
+
+
+def _errors(name: TrackerName) -> tuple[type[Exception], ...]:
+    """What a package raises for want of a network or of room, in opening or later."""
+    module, usual = _import(name), (OSError, RuntimeError, ValueError)
+    if name == "wandb":
+        return (*usual, module.Error)
+    if name == "trackio":  # a database here, and the network
+        clients = [importlib.import_module(name) for name in _CLIENTS if importlib.util.find_spec(name)]
+        return (*usual, sqlite3.Error, *(client.HTTPError for client in clients))
+    return usual
 
 
 def _import(name: TrackerName) -> ModuleType:
@@ -227,12 +263,17 @@ def _new_key(run: Run) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[:60]}-{secrets.token_hex(4)}"
 
 
-def _read(path: Path) -> dict[TrackerName, str]:
-    """Names of a run at its trackers; none if the file is missing."""
+def _read(path: Path) -> dict[TrackerName, Known]:
+    """What is known of a run's trackers; nothing if the file is missing."""
     try:
         names = json.loads(path.read_text())
+        # A name alone is of an earlier release.
+        return {
+            name: Known(**names[name]) if isinstance(names[name], dict) else Known(str(names[name]))
+            for name in _PLACES
+            if name in names
+        }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: damaged ({error}); remove it to begin anew at the trackers") from error
-    return {name: str(names[name]) for name in _PLACES if name in names}

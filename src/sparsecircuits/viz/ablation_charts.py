@@ -22,7 +22,7 @@ from sparsecircuits.viz.style import (
 
 #: Differences beyond so many nats are drawn at the edge.
 EDGE = 0.5
-_COLOURS = {"worse": ORANGE, "better": BLUE, "equal": SOFT, None: FAINT}
+_COLOURS = {"worse": ORANGE, "better": BLUE, "not seen": SOFT, None: FAINT}
 
 
 def differences_figure(rows: Sequence[Mapping[str, Any]], limit: float | None = None) -> Figure:
@@ -31,7 +31,7 @@ def differences_figure(rows: Sequence[Mapping[str, Any]], limit: float | None = 
     Args:
         rows: with ``name``, ``by_seed`` (the differences; None: diverged, drawn at the right edge) and
             ``outcome``, which chooses the colour.
-        limit: half the width of the band in which a mean counts as equal.
+        limit: half the width of the band in which no difference is seen.
     """
     ordered = sorted(rows, key=_mean, reverse=True)
     figure = new_figure(7.5, 1.2 + 0.2 * len(ordered))
