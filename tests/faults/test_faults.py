@@ -1,6 +1,6 @@
 """A few cases of every kind of fault but R14; the whole count is ``python benchmarks/faults.py``.
 
-R14, four commands in several processes, takes three quarters of a minute at the least: it is among the slow ones.
+R14, four commands in several processes, takes three quarters of a minute at the least: it is a slow test.
 They run in a process of their own, which has the faulty disk preloaded and is copied for each case.
 """
 
