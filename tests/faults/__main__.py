@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -41,6 +42,7 @@ def main() -> int:
         if not chosen.keep:
             shutil.rmtree(folder)
         return code
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     torch.set_num_threads(1)
     warnings.simplefilter("default")
     good = True

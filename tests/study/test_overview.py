@@ -95,7 +95,7 @@ def test_damaged_ones_say_what_is_wrong_and_hide_no_other(runs: Path) -> None:
     assert "run.json: not readable JSON" in notes["a"]
     assert "result.json: expected a JSON object" in notes["b"]
     assert "model: missing, although training has finished" in notes["c"]
-    assert "not JSON" in notes["d"]
+    assert "metrics.jsonl:2: damaged" in notes["d"]
     assert "holds no run.json" in notes["e"]
 
 

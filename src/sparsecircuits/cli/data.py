@@ -13,10 +13,8 @@ from tyro.conf import UseAppendAction
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.config import Config
-from sparsecircuits.data.specs import OPTIONS
 from sparsecircuits.errors import ConfigError
 
-_OPTION = re.compile(rf"[?&]({'|'.join(sorted({key for keys in OPTIONS.values() for key in keys}))})$")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 COLUMNS = (
     Column("source", "source"),
@@ -118,10 +116,14 @@ def read_mix(sources: Sequence[str]) -> dict[str, float]:
     >>> read_mix(["idioms=0.9", "my=odd/folder"])
     {'idioms': 0.9, 'my=odd/folder': 1.0}
     """
+    from sparsecircuits.data.specs import OPTIONS  # after --help, which does not wait for torch
+
+    options = "|".join(sorted({key for keys in OPTIONS.values() for key in keys}))
     mix: dict[str, float] = {}
     for word in sources:
         name, _, weight = word.rpartition("=")
-        if name and (_OPTION.search(name) or not _NUMBER.fullmatch(weight)):  # the equals sign is the name's
+        named = re.search(rf"[?&]({options})$", name)
+        if name and (named or not _NUMBER.fullmatch(weight)):  # the equals sign is the name's
             name, weight = word, "1"
         share = float(weight) if name else 1.0
         name = name or word
