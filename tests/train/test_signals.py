@@ -50,6 +50,18 @@ def test_the_second_ctrl_c_does_not_wait():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_the_second_ctrl_c_stays_one_whatever_made_another_error_of_it():
+    with pytest.raises(KeyboardInterrupt), stop_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("not a readable file") from None
+    with pytest.raises(ValueError, match="another matter"), stop_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ValueError("another matter")
+
+
 def test_a_scheduler_that_asks_twice_can_wait():
     with stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

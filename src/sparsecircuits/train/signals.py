@@ -21,6 +21,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.at_once = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -32,6 +33,7 @@ class Stop:
             KeyboardInterrupt: Ctrl-C, when the end had been asked for already.
         """
         if self and number == signal.SIGINT:
+            self.at_once = True
             raise KeyboardInterrupt
         self.signal = self.signal or number
 
@@ -42,7 +44,10 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Collect the two signals inside the block; afterwards they are handled as before."""
+    """Collect the two signals inside the block; afterwards they are handled as before.
+
+    Code that is not Python's may turn the second Ctrl-C into an error of its own; it is Ctrl-C again outside.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -54,6 +59,10 @@ def stop_signals() -> Iterator[Stop]:
         for number in taken:
             signal.signal(number, stop.ask)
         yield stop
+    except Exception as error:
+        if stop.at_once:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in taken.items():
             signal.signal(number, handler)
