@@ -50,16 +50,22 @@ def test_the_second_ctrl_c_does_not_wait():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_second_ctrl_c_stays_one_whatever_made_another_error_of_it():
-    with pytest.raises(KeyboardInterrupt), stop_signals():
-        os.kill(os.getpid(), signal.SIGINT)
+def trouble(presses: int) -> None:
+    """Code that makes an error of its own of a second Ctrl-C."""
+    with stop_signals():
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(presses):
+                os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
-            raise ValueError("not a readable file") from None
-    with pytest.raises(ValueError, match="another matter"), stop_signals():
-        os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("not readable") from None
         raise ValueError("another matter")
+
+
+def test_the_second_ctrl_c_stays_one_whatever_made_another_error_of_it():
+    with pytest.raises(KeyboardInterrupt):
+        trouble(presses=2)
+    with pytest.raises(ValueError, match="another matter"):
+        trouble(presses=1)
 
 
 def test_a_scheduler_that_asks_twice_can_wait():
