@@ -337,5 +337,7 @@ def test_what_is_here_never_asks(hub: Hub, example: Run, tmp_path: Path) -> None
 
 
 def test_a_runs_folder_is_read_whatever_was_imported(example: Run) -> None:
-    code = f"from sparsecircuits import SparseGPT; SparseGPT.from_pretrained({str(example.folder)!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    read = f"SparseGPT.from_pretrained({str(example.folder)!r}).config.weight_count"
+    code = f"from sparsecircuits import SparseGPT; print({read})"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert int(told) == sum(weight.numel() for weight in example.model().parameters())
