@@ -96,7 +96,7 @@ def test_each_factor_can_be_switched_off():
 
 
 def test_the_authors_example_peaks_at_half_time():
-    # Base 1.28e-2 and annealing up to 50% of the run: the true peak is 6.4e-3 (METHOD: 6.5e-3).
+    # Base 1.28e-2 and annealing up to 50% of the run: the true peak is 6.4e-3 (reported: 6.5e-3).
     config = TrainConfig(steps=1000, density=1 / 64, embed_density=1 / 16)
     rates = [lr_at(step, config) for step in range(1000)]
     assert rates.index(max(rates)) == 500

@@ -1,4 +1,4 @@
-"""Edges: nonzero weight-matrix entries that join two nodes (METHOD: Gao et al. 2025, §2.2).
+"""Edges: nonzero weight-matrix entries that join two nodes (Gao et al. 2025, §2.2).
 
 Four kinds of weights carry edges: what a sublayer reads into q, k and v, values into what attention
 writes, what the MLP reads into its neurons, and neurons into what the MLP writes. The products of q

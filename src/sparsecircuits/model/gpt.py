@@ -191,7 +191,7 @@ class SparseGPT(nn.Module):
 
     @torch.no_grad()
     def _init_weights(self, generator: torch.Generator) -> None:
-        """Normal 0.02, residual projections scaled by 1/sqrt(2 n_layer), biases zero (METHOD: §A.1)."""
+        """Normal 0.02, residual projections scaled by 1/sqrt(2 n_layer), biases zero (§A.1)."""
         std = self.config.init_std
         for name, parameter in self.named_parameters():
             if name.endswith(".bias"):
