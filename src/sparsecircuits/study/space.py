@@ -24,7 +24,7 @@ class Axis:
     high: float
 
 
-#: What is searched log-uniformly around the settings given (Gao et al. 2025, Table 2's nine, less k_coef, which is
+#: What is searched log-uniformly around the settings given (Table 2's nine, less k_coef, which is
 #: ``penalty`` / nodes). ``warmup`` is linear, from 0 to :data:`MOST_WARMUP`.
 SPACE = {
     "penalty": Axis(1 / 8, 8),
