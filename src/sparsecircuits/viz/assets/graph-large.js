@@ -15,6 +15,7 @@ class LargeGraph {
     this.selected = null;
     this.hovered = null;
     this.wanted = null; // the zoom asked for; null: fit
+    this.onPaper = false;
     this.sheets = new EdgeSheets(plan);
     this.paper = Object.fromEntries(["ground", "links", "dots"].map((name) => [name, document.createElement("canvas")]));
     this.cells = this.findCells();
@@ -132,8 +133,13 @@ class LargeGraph {
     drawLinks(this.paper.links.getContext("2d"), this.plan, this.view);
     drawDots(this.paper.dots.getContext("2d"), this.plan, this.view);
     this.sheets.invalidate(this.view);
-    this.sheets.advance();
-    this.request();
+    if (this.onPaper) {
+      while (this.sheets.advance());
+      this.paint();
+    } else {
+      this.sheets.advance();
+      this.request();
+    }
   }
 
   // At most one painting a frame, and one more slice with each until all are there.
@@ -166,11 +172,10 @@ class LargeGraph {
     drawRowLabels(pen, this.plan, this.view, this.frame);
   }
 
-  // All at once, for paper.
-  finish() {
+  // On paper everything is drawn at once, whatever asks for it: no frame comes after.
+  print(onPaper) {
+    this.onPaper = onPaper;
     this.redraw();
-    while (this.view && this.sheets.advance());
-    this.paint();
   }
 
   paintFocus(pen, node) {

@@ -126,12 +126,12 @@ function setUpPrint() {
     for (const fold of opened) fold.open = true;
     theme = root.dataset.theme;
     root.dataset.theme = "light";
-    state.graph.finish?.();
+    state.graph.print?.(true);
   });
   addEventListener("afterprint", () => {
     for (const fold of opened) fold.open = false;
     if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
-    state.graph.redraw?.();
+    state.graph.print?.(false);
   });
 }
 
