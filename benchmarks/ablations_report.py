@@ -202,7 +202,9 @@ def _state(result: Mapping[str, Any]) -> str:
             names = [f"`{row['name']}`" for row in judged if row["holds"] == finding]
             if names:
                 one_or_many = told[min(len(names), 2) - 1]
-                parts.append(f"{len(names)} {one_or_many}" + (f" ({', '.join(names)})" if finding != "yes" else ""))
+                parts.append(
+                    f"{len(names)} {one_or_many}" + (f" ({', '.join(names)})" if finding != "yes" else "")
+                )
         words = f"Of {len(judged)} findings {', '.join(parts)}."
     missing = result["missing"]
     if missing:
