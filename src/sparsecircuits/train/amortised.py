@@ -27,7 +27,6 @@ import math
 import torch
 from torch import Tensor
 
-from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
 from sparsecircuits.ops import Pattern, keep_largest_
@@ -53,15 +52,10 @@ class AmortisedOptimizer(SparseOptimizer):
     Attributes:
         within: the matrices that have joined; None before there are any.
         ratio: of these, the squares of all gradients over those in the patterns, in the last dense step.
-
-    Raises:
-        ConfigError: the model is sharded.
     """
 
     def __init__(self, model: SparseGPT, config: TrainConfig) -> None:
         super().__init__(model, config)
-        if self.sharded:
-            raise ConfigError("train.dense_every needs whole weights; share the work by ddp, or set it to 1")
         modules = {f"{name}.weight": module for name, module in model.named_modules()}
         self.linear_of = {
             matrix.name: module

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsecircuits.model.layers import Kept, Linear
 from sparsecircuits.ops import Pattern, keep_largest_
@@ -145,3 +145,9 @@ class Within:
     def state(self) -> dict[str, Tensor]:
         """Where the patterns are, as named tensors; all else is in the weights and their moments."""
         return {f"{PREFIX}{member.matrix.name}": member.places.cpu() for member in self.members}
+
+
+def leaves(model: nn.Module) -> list[Tensor]:
+    """All tensors of a model that gradients are added to: parameters, and weights in patterns."""
+    linears = (module for module in model.modules() if isinstance(module, Linear))
+    return [*model.parameters(), *(module.kept.values for module in linears if module.kept is not None)]
