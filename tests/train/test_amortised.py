@@ -93,7 +93,7 @@ class Plain:
                 torch.where(where, v, self.v[name]),
             )
             up, down = m / (1 - config.beta1 ** (step + 1)), v / (1 - config.beta2 ** (step + 1))
-            self.named[name] -= where * lr * up / (down.sqrt() + config.eps)
+            self.named[name].sub_(where * lr * up / (down.sqrt() + config.eps))
         before = {name: one.clone() for name, one in self.named.items()}
         for matrix in self.matrices.values():
             keep_largest_(matrix.weight, matrix.budget(densities), floor=matrix.floor, axis=matrix.axis)
@@ -166,6 +166,7 @@ def test_between_dense_steps_nothing_outside_the_pattern_moves(corpus: Corpus):
         zero = now
     # Density has come to its target when step 8 lets the matrices join; 8 and 12 are dense.
     assert [step for step, count in enumerate(back) if count] == [8, 12]
+    assert optimizer.within is not None
     assert all(member.weight.grad is None for member in optimizer.within.members)
 
 
