@@ -200,13 +200,12 @@ def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
     micro_batches(rows // world, machine.micro_rows)
     if world > 1 and machine.out_of_memory == "halve":
         raise ConfigError("Machine.out_of_memory is 'halve'; several processes cannot halve: set micro_rows")
-    plain = config.sparsity == "topk" and config.revive == "none" and config.dense_every == 1
-    if team.kind == "shard" and not plain:
-        raise ConfigError(
-            f"train.sparsity = {config.sparsity} with train.revive = {config.revive} and train.dense_every = "
-            f"{config.dense_every} needs whole weights; share the work by ddp, or train with topk, revive "
-            f"none and dense_every 1"
-        )
+    whole = {"sparsity": "topk", "revive": "none", "dense_every": 1}
+    odd = [name for name, usual in whole.items() if getattr(config, name) != usual]
+    if team.kind == "shard" and odd:
+        given = ", ".join(f"train.{name} = {getattr(config, name)}" for name in odd)
+        usual = ", ".join(f"{name} {whole[name]}" for name in odd)
+        raise ConfigError(f"{given} needs whole weights; share the work by ddp, or train with {usual}")
 
 
 def micro_batches(rows: int, micro_rows: int | None) -> int:
