@@ -156,11 +156,28 @@ class Block(nn.Module):
         last: bool = False,
     ) -> Tensor:
         """Go on from ``x`` [b t d]; or of ``prompts`` [sets kept d], with ``last`` to their last tokens."""
+        x = self.first_half(x, position, cache, prompts, last)
+        position = (
+            prompts.ends(position) if prompts is not None and last and position is not None else position
+        )
+        return self.second_half(x, position)
+
+    def first_half(
+        self,
+        x: Tensor,
+        position: Tensor | None = None,
+        cache: LayerCache | None = None,
+        prompts: Prompts | None = None,
+        last: bool = False,
+    ) -> Tensor:
+        """Attention alone."""
         x = self.resid_in(x)
         delta = self.attn(_join(self.ln_1(x), position, self.ln_p1), cache, prompts, last)
-        if prompts is not None and last:
-            x, position = prompts.ends(x), None if position is None else prompts.ends(position)
-        x = self.resid_mid(x + delta)
+        return (prompts.ends(x) if prompts is not None and last else x) + delta
+
+    def second_half(self, x: Tensor, position: Tensor | None = None) -> Tensor:
+        """The MLP alone."""
+        x = self.resid_mid(x)
         return x + self.mlp(_join(self.ln_2(x), position, self.ln_p2))
 
 
@@ -267,19 +284,45 @@ class SparseGPT(nn.Module):
         logits = self._unembed(self._stream(tokens)).flatten(0, 1)
         return bigram_cross_entropy(logits, target.flatten(), self.bigram_table, tokens.flatten())
 
-    def _stream(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The residual stream behind the last block, [batch, pos, d_model]."""
-        first = 0 if cache is None else cache.length
+    @property
+    def locations(self) -> list[str]:
+        """The residual stream before every sublayer and behind the last, by hook point, in forward order."""
+        halves = ("resid_in", "resid_mid")
+        return [f"{layer}.{half}" for layer in range(self.config.n_layer) for half in halves] + [FINAL_SITE]
+
+    def embedded(self, tokens: Tensor, first: int = 0) -> Tensor:
+        """The residual stream [batch, pos, d_model] at the first location; ``first`` tokens came before."""
         end = first + tokens.shape[1]
         self._require_room(end)
         x = self.transformer["wte"](tokens)
-        position = None
-        if self.config.positions != "none":
-            wpe = self.transformer.get_parameter("wpe.weight")[first:end]
-            if self.config.positions == "learned":
-                x = x + wpe
-            else:
-                position = wpe.expand(*tokens.shape, -1)
+        if self.config.positions == "learned":
+            x = x + self.transformer.get_parameter("wpe.weight")[first:end]
+        return x
+
+    def sublayer(self, x: Tensor, index: int) -> Tensor:
+        """The residual stream [batch, pos, d_model] one location further than ``locations[index]``."""
+        layer, half = divmod(index, 2)
+        block, position = self.blocks[layer], self._concatenated(x.shape, 0)
+        assert isinstance(block, Block)
+        return block.second_half(x, position) if half else block.first_half(x, position)
+
+    def logits_of(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Next-token logits [batch, pos, vocab] from the last location's residual stream."""
+        logits = self._unembed(x)
+        return logits if self.bigram_table is None else logits + F.embedding(tokens, self.bigram_table)
+
+    def _concatenated(self, shape: tuple[int, ...], first: int) -> Tensor | None:
+        """[batch, pos, d_pos] positions that sublayers read beside the residual stream, if there are any."""
+        if self.config.positions != "concat":
+            return None
+        wpe = self.transformer.get_parameter("wpe.weight")[first : first + shape[1]]
+        return wpe.expand(*shape[:2], -1)
+
+    def _stream(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The residual stream behind the last block, [batch, pos, d_model]."""
+        first = 0 if cache is None else cache.length
+        x = self.embedded(tokens, first)
+        position = self._concatenated(tokens.shape, first)
         for layer, block in enumerate(self.blocks):
             x = block(x, position, None if cache is None else cache.layers[layer])
         return x
