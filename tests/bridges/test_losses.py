@@ -138,7 +138,8 @@ def test_crossings_at_either_end():
 def test_by_hand():
     # Mean 2 and deviations of 1 and 1: missed (1 - 1)^2 + (3 - 2)^2 of 2.
     assert float(missed(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[1.0], [3.0]]]))) == 0.5
-    wanted = torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]).log()
-    uniform = torch.zeros(1, 2, 2)
-    assert float(divergence(wanted, uniform)) == pytest.approx(math.log(2) / 2)
+    # The mean of 0 and of 3/4 log(3/2) + 1/4 log(1/2).
+    wanted = torch.tensor([[[0.5, 0.5], [0.75, 0.25]]]).log()
+    by_hand = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
+    assert float(divergence(wanted, torch.zeros(1, 2, 2))) == pytest.approx(by_hand)
     assert len(Losses._fields) == 6
