@@ -27,6 +27,8 @@ TRITON = "triton"
 OFF = "off"
 #: What has Triton run kernels in its interpreter; it reads it when it and the kernels are first imported.
 INTERPRET = "TRITON_INTERPRET"
+#: Wider rows do not fit into the registers of a program: AbsTopK of them is left to its definition.
+WIDEST_ROW = 8192
 
 
 class MissingTriton(UserWarning):
@@ -97,7 +99,9 @@ def interpreted() -> Generator[None]:
     from triton.runtime import JITFunction
 
     if os.environ.get(INTERPRET) != "1" or isinstance(standard.sum, JITFunction):
-        raise ConfigError(f"set {INTERPRET}=1 before the process first imports triton (or torch.compile does)")
+        raise ConfigError(
+            f"set {INTERPRET}=1 before the process first imports triton (or torch.compile does)"
+        )
     before, _device = _device, "cpu"
     try:
         yield
@@ -125,8 +129,8 @@ def _say_missing() -> None:
     if not _said:
         _said = True
         warnings.warn(
-            "sparsecircuits runs without its GPU kernels: training on the GPU is slower, results are the same. "
-            f"pip install 'sparsecircuits[gpu]' brings them; {VARIABLE}={OFF} silences this",
+            "sparsecircuits runs without its GPU kernels: training on the GPU is slower, results are the "
+            f"same. pip install 'sparsecircuits[gpu]' brings them; {VARIABLE}={OFF} silences this",
             MissingTriton,
             stacklevel=4,
         )
