@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,3 +140,12 @@ def _say_missing() -> None:
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which kernels are launched on the GPU that holds ``tensor``."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, **constants: Any) -> None:
+    """Run a kernel on the GPU that holds its first argument. No product is fused with the sum after it.
+
+    Unasked, some versions of Triton fuse them and some do not.
+    """
+    with device_of(arguments[0]):
+        kernel[grid](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)

@@ -12,6 +12,9 @@ one number above infinity. Steps, for several rows at a time:
    it stay, and of those equal to it the first ones, by a running count along the row.
 """
 
+# Triton's language has other types than Python's.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import triton

@@ -18,13 +18,11 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops.gpu import device_of
-from sparsecircuits.ops.gpu.search import bit, kept, levels, words
+from sparsecircuits.ops.gpu import launch
+from sparsecircuits.ops.gpu import topk_kernels as kernels
 from sparsecircuits.ops.strides import even_rows
 
 #: Types that the kernels read, with the low bits that they never set as a float32.
@@ -33,90 +31,6 @@ TYPES = {torch.float32: 0, torch.bfloat16: 16, torch.float16: 13}
 _ENTRIES = 32
 #: Programs that share the rows of RMSNorm's backward pass: each adds up its part of the weight's gradient.
 _PROGRAMS = 1024
-
-
-@triton.jit
-def _gelu(x):
-    return x * 0.5 * (1.0 + tl.erf(x * 0.7071067811865476))
-
-
-@triton.jit
-def _forward(
-    x, weight, y, mask, scale, rows, dim, step, k, z, eps,
-    BEFORE: tl.constexpr, SHIFT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """``x`` [rows, dim], ``step`` entries apart, to ``y`` [rows, dim] and ``mask`` [rows, words]."""
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = (row < rows)[:, None] & (column < dim)[None, :]
-    value = tl.load(x + row[:, None] * step + column[None, :], mask=inside, other=0.0)
-    type: tl.constexpr = value.dtype
-    value = value.to(tl.float32)
-    if BEFORE == "gelu":
-        value = _gelu(value).to(type).to(tl.float32)
-    if BEFORE == "norm":
-        factor = 1.0 / tl.sqrt_rn(tl.sum(value * value, 1) / dim + eps)
-        tl.store(scale + row, factor, mask=row < rows)
-        gain = tl.load(weight + column, mask=column < dim, other=0.0).to(tl.float32)
-        value = (value * factor[:, None] * gain[None, :]).to(type).to(tl.float32)
-    size = levels(value, inside, SHIFT)
-    # As if the entries were normal: the right level to a few percent then, and any other number does no harm.
-    typical = z * tl.sum(tl.minimum(tl.abs(value), 1e30), 1) / dim
-    keep, _, _ = kept(size, dim, k, levels(typical, row < rows, SHIFT), SHIFT)
-    tl.store(y + row[:, None] * dim + column[None, :], tl.where(keep, value, 0.0).to(type), mask=inside)
-    word, wide = tl.arange(0, BLOCK // 32), tl.cdiv(dim, 32)
-    tl.store(
-        mask + row[:, None] * wide + word[None, :],
-        words(keep, ROWS, BLOCK),
-        mask=(row < rows)[:, None] & (word < wide)[None, :],
-    )
-
-
-@triton.jit
-def _backward(grad, x, mask, out, rows, dim, GELU: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """``out`` [rows, dim]: the gradient at kept entries, through GELU where it came before."""
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    column = (tl.program_id(1) * BLOCK + tl.arange(0, BLOCK))[None, :]
-    inside = (row < rows) & (column < dim)
-    word = tl.load(mask + row * tl.cdiv(dim, 32) + column // 32, mask=inside, other=0)
-    keep = bit(word, column) & inside
-    place = row * dim + column
-    value = tl.load(grad + place, mask=inside, other=0.0)
-    if GELU:
-        at = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        below = 0.5 * (1.0 + tl.erf(at * 0.7071067811865476))
-        density = 0.3989422804014327 * tl.exp(-0.5 * at * at)
-        value = (value.to(tl.float32) * (below + at * density)).to(value.dtype)
-    tl.store(out + place, tl.where(keep, value, 0.0), mask=inside)
-
-
-@triton.jit
-def _norm_backward(
-    grad, x, weight, scale, mask, dx, partial, rows, dim, each,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """``dx`` of this program's ``each`` rows, and ``partial`` [programs, dim] of the weight's gradient."""
-    column = tl.arange(0, BLOCK)
-    gain = tl.load(weight + column, mask=column < dim, other=0.0).to(tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
-    first = tl.program_id(0).to(tl.int64) * each
-    for start in range(0, each, ROWS):
-        row = first + start + tl.arange(0, ROWS)
-        here = (row < rows) & (row < first + each)
-        inside = here[:, None] & (column < dim)[None, :]
-        place = row[:, None] * dim + column[None, :]
-        word = tl.load(mask + row[:, None] * tl.cdiv(dim, 32) + (column // 32)[None, :], mask=inside, other=0)
-        keep = bit(word, column[None, :]) & inside
-        slope = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
-        slope = tl.where(keep, slope, 0.0)
-        value = tl.load(x + place, mask=inside, other=0.0)
-        factor = tl.load(scale + row, mask=here, other=0.0)[:, None]
-        unit = value.to(tl.float32) * factor
-        total += tl.sum(slope * unit, 0)
-        slope = slope * gain[None, :]
-        along = tl.sum(slope * unit, 1) / dim
-        tl.store(dx + place, ((slope - unit * along[:, None]) * factor).to(value.dtype), mask=inside)
-    tl.store(partial + tl.program_id(0) * dim + column, total, mask=column < dim)
 
 
 class _Shape(NamedTuple):
@@ -146,12 +60,11 @@ def _launch(x: Tensor, k: int, before: str, weight: Tensor | None = None, eps: f
         x, step = even_rows(x)
         shape = _shape(dim)
         gain = x if weight is None else weight.contiguous()
-        with device_of(x):
-            _forward[(-(-rows // shape.rows),)](
-                x, gain, y, mask, scale, rows, dim, step, k, _normal_level(k, dim), eps,
-                BEFORE=before, SHIFT=TYPES[x.dtype], ROWS=shape.rows, BLOCK=shape.block,
-                num_warps=shape.warps,
-            )  # fmt: skip
+        launch(
+            kernels.forward, (-(-rows // shape.rows),),
+            x, gain, y, mask, scale, rows, dim, step, k, _normal_level(k, dim), eps,
+            BEFORE=before, SHIFT=TYPES[x.dtype], ROWS=shape.rows, BLOCK=shape.block, warps=shape.warps,
+        )  # fmt: skip
     return [y, mask, scale] if before == "norm" else [y, mask]
 
 
@@ -168,10 +81,10 @@ def _launch_back(grad: Tensor, mask: Tensor, x: Tensor | None = None) -> Tensor:
     block = min(1024, max(32, 1 << (dim - 1).bit_length()))
     rows = 1024 // block
     before = grad if x is None else x.contiguous()
-    with device_of(grad):
-        _backward[(-(-len(mask) // rows), -(-dim // block))](
-            grad, before, mask, out, len(mask), dim, GELU=x is not None, ROWS=rows, BLOCK=block, num_warps=4
-        )
+    launch(
+        kernels.backward, (-(-len(mask) // rows), -(-dim // block)),
+        grad, before, mask, out, len(mask), dim, GELU=x is not None, ROWS=rows, BLOCK=block, warps=4,
+    )  # fmt: skip
     return out
 
 
@@ -216,11 +129,11 @@ def _rms_norm_abs_topk_backward(
     each = -(-each // shape.rows) * shape.rows
     programs = -(-rows // each)
     partial = x.new_empty((programs, dim), dtype=torch.float32)
-    with device_of(x):
-        _norm_backward[(programs,)](
-            grad, x, weight.contiguous(), scale, mask, dx, partial, rows, dim, each,
-            ROWS=shape.rows, BLOCK=shape.block, num_warps=shape.warps,
-        )  # fmt: skip
+    launch(
+        kernels.norm_backward, (programs,),
+        grad, x, weight.contiguous(), scale, mask, dx, partial, rows, dim, each,
+        ROWS=shape.rows, BLOCK=shape.block, warps=shape.warps,
+    )  # fmt: skip
     return [dx, partial.sum(0).to(weight.dtype)]
 
 
