@@ -75,9 +75,9 @@ class SparseOptimizer:
         if self.reviver is not None:
             self.reviver.look(step, self.adam.state)
         self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
-        self.forget_gradients()
         densities = densities_at(step, self.config)
         self.constrain(densities)
+        self.forget_gradients()
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         self._find_patterns(step)
@@ -112,12 +112,21 @@ class SparseOptimizer:
 
     def _find_patterns(self, step: int) -> None:
         """After step ``step``, where its density is low enough for sparse kernels of the CPU, in float32."""
-        cpu = self.locals[0].device.type == "cpu"
         low = densities_at(step, self.config).matrices <= PATTERNS_BELOW
-        self._sparse = low and cpu and self.patterns and self.config.precision == "float32"
+        self._sparse = low and self.has_sparse_kernels
         if self._sparse and not self.sharded:
-            for module in self.linears:
+            for module in self.unknown():
                 module.find_pattern()
+
+    @property
+    def has_sparse_kernels(self) -> bool:
+        """Whether there are any for a training such as this."""
+        cpu = self.locals[0].device.type == "cpu"
+        return cpu and self.patterns and self.config.precision == "float32"
+
+    def unknown(self) -> list[Linear]:
+        """The linear maps whose patterns have to be looked for."""
+        return self.linears
 
     def _look(self, module: nn.Module, _inputs: Any) -> None:
         """Find a pattern anew in each forward pass: of a gathered weight torch counts no changes."""
@@ -170,6 +179,11 @@ def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
         squares = rows.in_order(squares, found)
     total = float(squares.cpu().numpy().sum())
     return math.sqrt(total / sum(parameter.numel() for parameter in found))
+
+
+def sum_of_squares(tensors: Sequence[Tensor]) -> float:
+    """Of all entries, added up as :func:`gradient_rms` does it."""
+    return float(torch.cat([_row_squares(one) for one in tensors]).cpu().numpy().sum()) if tensors else 0.0
 
 
 def _row_squares(gradient: Tensor) -> Tensor:
