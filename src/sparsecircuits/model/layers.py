@@ -55,9 +55,12 @@ class Linear(nn.Linear):
     _wiring: Wiring | None = None
     _reads: Reads | None = None
 
-    def find_pattern(self) -> None:
-        """Learn where the weight is nonzero now; forgotten as soon as the weight is changed."""
-        pattern, weight = Pattern.of(self.weight), self.weight
+    def find_pattern(self, most: int | None = None) -> None:
+        """Learn where the weight is nonzero now; forgotten as soon as the weight is changed.
+
+        ``most``: as many are at most, if that is known (:meth:`Pattern.of`).
+        """
+        pattern, weight = Pattern.of(self.weight, most), self.weight
         self._seen = Seen(pattern, weakref.ref(weight), weight._version, weight.data_ptr())
 
     @property

@@ -1,0 +1,334 @@
+"""The sparse product on a GPU: forward, dX and the kept weights' gradient (Triton); dense dW by cuBLAS.
+
+In go x [token, column], a weight as :func:`sparsecircuits.ops.sparse_linear` takes it, and the pattern of its
+nonzero entries; out come y [token, row] and, on the way back, the gradients. Steps:
+
+1. x is *turned* to [column, token], so that one entry of the matrix meets 64 tokens that lie side by side.
+2. A program has 16 rows of the matrix and 64 tokens. It goes through the rows' entries, each a load of 64
+   numbers and as many multiplications, and adds up in float32. Programs that run at the same time have the
+   same tokens, so that what they load (columns x 64 numbers) comes from the first cache. Rows are taken
+   longest first, those of one program alike in length, so that none waits for another.
+3. y is turned back. dX is the same over the matrix's columns; dW of kept weights (SDDMM) is a sum of products
+   of two turned rows for each entry, 1024 tokens at a time so that those stay in the second cache; the
+   pieces are added up in a fixed order, so that results do not change from run to run.
+
+Bytes moved at the least: x, y and the turned copies of both, once each way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from sparsecircuits.ops.gpu import device_of
+
+#: Rows and tokens of one program; entries that it loads ahead of each other.
+ROWS, TOKENS, AHEAD = 16, 64, 4
+#: Side of the square that is turned at once.
+SIDE = 64
+#: Turned rows have a multiple of so many tokens, zeros behind the last, so that loads can be wide.
+WIDE = 16
+#: Tokens whose products one program of the values' gradient adds up.
+PIECE = 1024
+
+
+class Found(NamedTuple):
+    """The tensors of a :class:`~sparsecircuits.ops.Pattern`, in its order."""
+
+    start: Tensor
+    index: Tensor
+    column_start: Tensor
+    column_index: Tensor
+    order: Tensor
+
+
+def find(weight: Tensor, count: int) -> Found:
+    """Where ``weight`` [rows, columns] is nonzero, at at most ``count`` places, without waiting for the GPU.
+
+    Entries from ``start[rows]`` on are none, if there are fewer.
+    """
+    rows, columns = weight.shape
+    end = rows * columns
+    place = torch.nonzero_static(weight.detach().flatten(), size=count, fill_value=end).flatten()
+    by_column = torch.where(place < end, place % columns * rows + place // columns, end)
+    by_column, order = by_column.sort(stable=True)
+    row_ends = torch.arange(rows + 1, device=weight.device) * columns
+    column_ends = torch.arange(columns + 1, device=weight.device) * rows
+    return Found(
+        torch.searchsorted(place, row_ends, out_int32=True),
+        (place % columns).int(),
+        torch.searchsorted(by_column, column_ends, out_int32=True),
+        (by_column % rows).int(),
+        order.int(),
+    )
+
+
+def longest_first(start: Tensor) -> Tensor:
+    """[rows] int32: rows by falling number of entries, ``start`` [rows + 1] as in a pattern."""
+    return start.diff().argsort(descending=True, stable=True).int()
+
+
+def gather(weight: Tensor, start: Tensor, index: Tensor) -> Tensor:
+    """[count] the entries of ``weight`` [rows, columns] at the pattern's places, 0 where it has none."""
+    weight = weight.detach().contiguous()
+    rows, columns = weight.shape
+    values = weight.new_zeros(len(index))
+    with device_of(weight):
+        _gather[(rows,)](weight, start, index, values, columns, BLOCK=128)
+    return values
+
+
+def sparse_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, found: Found, longest: tuple[Tensor, Tensor]
+) -> Tensor:
+    """``x`` [token, columns] to [token, rows], differentiable.
+
+    Args:
+        x: float32, or 16-bit.
+        weight: [rows, columns], whose gradient is dense, or [count] values; may be float32 beside a 16-bit x.
+        bias: [rows] or None.
+        found: where the matrix is nonzero.
+        longest: its rows, and its columns, the longest first.
+    """
+    return _sparse_linear(x, weight, bias, *found, *longest)[0]
+
+
+# --- Kernels ---
+
+
+@triton.jit
+def _gather(weight, start, index, values, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    first, end = tl.load(start + row), tl.load(start + row + 1)
+    for entry in range(first, end, BLOCK):
+        at = entry + tl.arange(0, BLOCK)
+        column = tl.load(index + at, mask=at < end, other=0)
+        value = tl.load(weight + row.to(tl.int64) * columns + column, mask=at < end, other=0)
+        tl.store(values + at, value, mask=at < end)
+
+
+@triton.jit
+def _turn(x, y, rows, columns, step, wide, SIDE: tl.constexpr):
+    """y [columns, wide] of x [rows, columns] whose rows lie ``step`` apart; 0 behind the rows."""
+    i = tl.program_id(0).to(tl.int64) * SIDE + tl.arange(0, SIDE)
+    j = tl.program_id(1).to(tl.int64) * SIDE + tl.arange(0, SIDE)
+    seen = (i[:, None] < rows) & (j[None, :] < columns)
+    part = tl.load(x + i[:, None] * step + j[None, :], mask=seen, other=0)
+    kept = (j[:, None] < columns) & (i[None, :] < wide)
+    tl.store(y + j[:, None] * wide + i[None, :], tl.trans(part), mask=kept)
+
+
+@triton.jit
+def _multiply(
+    start, index, order, values, bias, longest, x, y, rows, tokens,
+    HAS_ORDER: tl.constexpr, HAS_BIAS: tl.constexpr,
+    ROWS: tl.constexpr, TOKENS: tl.constexpr, AHEAD: tl.constexpr,
+):  # fmt: skip
+    """y [rows, tokens] from x [columns, tokens]; ``order`` says where an entry's value is."""
+    i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    t = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
+    row = tl.load(longest + i, mask=i < rows, other=0)
+    first = tl.load(start + row)
+    length = tl.where(i < rows, tl.load(start + row + 1) - first, 0)
+    total = tl.zeros([ROWS, TOKENS], tl.float32)
+    if HAS_BIAS:
+        total += tl.load(bias + row).to(tl.float32)[:, None]
+    for entry in range(0, tl.max(length, 0), AHEAD):
+        for ahead in tl.static_range(AHEAD):
+            has = entry + ahead < length
+            place = first + entry + ahead
+            column = tl.load(index + place, mask=has, other=0).to(tl.int64)
+            if HAS_ORDER:
+                place = tl.load(order + place, mask=has, other=0)
+            value = tl.load(values + place, mask=has, other=0).to(tl.float32)
+            seen = has[:, None] & (t[None, :] < tokens)
+            part = tl.load(x + column[:, None] * tokens + t[None, :], mask=seen, other=0)
+            total += value[:, None] * part.to(tl.float32)
+    out = y + row.to(tl.int64)[:, None] * tokens + t[None, :]
+    tl.store(out, total.to(y.dtype.element_ty), mask=(i[:, None] < rows) & (t[None, :] < tokens))
+
+
+@triton.jit
+def _sample(
+    start, index, longest, grad, x, out, tokens, count,
+    PIECE: tl.constexpr, ENTRIES: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip
+    """out [pieces, count]: for each entry the sum over a piece of the tokens of grad[row] * x[column]."""
+    row = tl.load(longest + tl.program_id(0))
+    piece = tl.program_id(1).to(tl.int64)
+    first, end = tl.load(start + row), tl.load(start + row + 1)
+    upto = tl.minimum(tokens, (piece + 1) * PIECE)
+    for entry in range(first, end, ENTRIES):
+        place = entry + tl.arange(0, ENTRIES)
+        has = place < end
+        column = tl.load(index + place, mask=has, other=0).to(tl.int64)
+        total = tl.zeros([ENTRIES, TOKENS], tl.float32)
+        for token in range(piece * PIECE, upto, TOKENS):
+            t = token + tl.arange(0, TOKENS)
+            slope = tl.load(grad + row.to(tl.int64) * tokens + t, mask=t < tokens, other=0)
+            seen = has[:, None] & (t[None, :] < tokens)
+            part = tl.load(x + column[:, None] * tokens + t[None, :], mask=seen, other=0)
+            total += slope.to(tl.float32)[None, :] * part.to(tl.float32)
+        tl.store(out + piece * count + place, tl.sum(total, 1), mask=has)
+
+
+# --- Their calls ---
+
+
+def turned(x: Tensor) -> Tensor:
+    """[columns, tokens rounded up to :data:`WIDE`] of ``x`` [tokens, columns], zeros behind the last."""
+    x = x if x.stride(1) == 1 else x.contiguous()
+    tokens, columns = x.shape
+    wide = triton.cdiv(tokens, WIDE) * WIDE
+    out = x.new_empty((columns, wide))
+    _turn_into(x, out, wide)
+    return out
+
+
+def _turned_back(x: Tensor, tokens: int) -> Tensor:
+    """[tokens, rows] of ``x`` [rows, at least so many tokens]."""
+    out = x.new_empty((tokens, len(x)))
+    _turn_into(x[:, :tokens], out, len(x))
+    return out
+
+
+def _turn_into(x: Tensor, out: Tensor, wide: int) -> None:
+    rows, columns = x.shape
+    if out.numel() > 0:
+        grid = (triton.cdiv(wide, SIDE), triton.cdiv(columns, SIDE))
+        with device_of(x):
+            _turn[grid](x, out, rows, columns, x.stride(0), wide, SIDE=SIDE)
+
+
+def multiply(
+    start: Tensor,
+    index: Tensor,
+    order: Tensor | None,
+    values: Tensor,
+    bias: Tensor | None,
+    longest: Tensor,
+    x: Tensor,
+) -> Tensor:
+    """[rows, tokens] the product with ``x`` [columns, tokens], turned; entry e has ``values[order[e]]``."""
+    rows, tokens = len(longest), x.shape[1]
+    y = x.new_empty((rows, tokens))
+    if y.numel() > 0:
+        grid = (triton.cdiv(rows, ROWS), triton.cdiv(tokens, TOKENS))
+        with device_of(x):
+            _multiply[grid](
+                start, index, order, values, bias, longest, x, y, rows, tokens,
+                HAS_ORDER=order is not None, HAS_BIAS=bias is not None,
+                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD, num_warps=4,
+            )  # fmt: skip
+    return y
+
+
+def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    """[count] float32 ``grad @ x.T`` at the pattern's places; grad is [rows, tokens], x [columns, tokens]."""
+    tokens, count = x.shape[1], len(index)
+    pieces = max(1, triton.cdiv(tokens, PIECE))
+    out = x.new_zeros((pieces, count), dtype=torch.float32)
+    if len(longest) > 0:
+        with device_of(x):
+            _sample[(len(longest), pieces)](
+                start, index, longest, grad, x, out, tokens, count,
+                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, num_warps=4,
+            )  # fmt: skip
+    return out.sum(0)
+
+
+@torch.library.custom_op("sparsecircuits::gpu_sparse_linear", mutates_args=())
+def _sparse_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    start: Tensor,
+    index: Tensor,
+    column_start: Tensor,
+    column_index: Tensor,
+    order: Tensor,
+    longest_rows: Tensor,
+    longest_columns: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """y, and x turned."""
+    values = weight.contiguous() if weight.ndim == 1 else gather(weight, start, index)
+    bias = None if bias is None else bias.contiguous()
+    wide = turned(x)
+    y = multiply(start, index, None, values, bias, longest_rows, wide)
+    return _turned_back(y, len(x)), wide
+
+
+@torch.library.custom_op("sparsecircuits::gpu_sparse_linear_backward", mutates_args=())
+def _sparse_linear_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    index: Tensor,
+    column_start: Tensor,
+    column_index: Tensor,
+    order: Tensor,
+    longest_rows: Tensor,
+    longest_columns: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias from ``x`` turned; an empty tensor for what is not wanted."""
+    slopes = turned(grad)
+    dx, dw, db = (grad.new_empty(0), weight.new_empty(0), weight.new_empty(0))
+    if wanted[0]:
+        values = weight.contiguous() if weight.ndim == 1 else gather(weight, start, index)
+        wide = multiply(column_start, column_index, order, values, None, longest_columns, slopes)
+        dx = _turned_back(wide, len(grad))
+    if wanted[1] and weight.ndim == 1:
+        dw = sampled(start, index, longest_rows, slopes, x).to(weight.dtype)
+    elif wanted[1]:
+        dw = (slopes @ x.t()).to(weight.dtype)
+    if wanted[2]:
+        db = grad.sum(0, dtype=torch.float32).to(weight.dtype)
+    return dx, dw, db
+
+
+@_sparse_linear.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, start: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    wide = -(-x.shape[0] // WIDE) * WIDE
+    return x.new_empty((x.shape[0], start.shape[0] - 1)), x.new_empty((x.shape[1], wide))
+
+
+@_sparse_linear_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    index: Tensor,
+    column_start: Tensor,
+    column_index: Tensor,
+    order: Tensor,
+    longest_rows: Tensor,
+    longest_columns: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    dx = grad.new_empty((grad.shape[0], x.shape[0]) if wanted[0] else 0)
+    dw = weight.new_empty(weight.shape if wanted[1] else 0)
+    return dx, dw, weight.new_empty(grad.shape[1] if wanted[2] else 0)
+
+
+def _keep(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, weight, _, *pattern = inputs
+    ctx.save_for_backward(output[1], weight, *pattern)
+    ctx.set_materialize_grads(False)
+
+
+def _back(ctx: FunctionCtx, grad: Tensor, _turned: Tensor | None) -> tuple[Tensor | None, ...]:
+    wanted = [bool(need) for need in ctx.needs_input_grad[:3]]  # type: ignore[attr-defined]
+    grads = _sparse_linear_backward(grad, *ctx.saved_tensors, wanted)  # type: ignore[attr-defined]
+    kept = (part if want else None for part, want in zip(grads, wanted, strict=True))
+    return *kept, None, None, None, None, None, None, None
+
+
+_sparse_linear.register_autograd(_back, setup_context=_keep)
