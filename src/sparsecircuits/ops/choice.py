@@ -5,8 +5,8 @@ outputs, and kept entries times tokens. The faster one is taken; so while densit
 changes over by itself. The constants that ship were measured on one machine; ``sparsecircuits tune-ops``
 measures this one and writes them to ``ops.json`` in :func:`cache_folder`.
 
-On a GPU the rule is a density alone, :data:`GPU_DENSITY`. It is not measured: the paper (§B) has sparse products
-win below about 1%, since a GPU's dense ones run on units of their own.
+On a GPU the rule is a density alone, :data:`GPU_DENSITY`. It is not measured: the paper (§B) has sparse
+products win below about 1%, since a GPU's dense ones run on units of their own.
 """
 
 from __future__ import annotations

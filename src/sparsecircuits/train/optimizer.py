@@ -127,7 +127,7 @@ class SparseOptimizer:
 
     @property
     def has_sparse_kernels(self) -> bool:
-        """Whether there are any for a training such as this: on a CPU in float32, on a GPU with whole weights."""
+        """Whether there are any for such a training: on a CPU in float32, on a GPU of whole weights."""
         if gpu.takes(self.locals[0]):
             return self.patterns and not self.sharded
         cpu = self.locals[0].device.type == "cpu"
