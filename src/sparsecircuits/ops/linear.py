@@ -10,7 +10,7 @@ gradient, as in pruning, none is computed. :func:`definition` is that in plain t
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,7 @@ class Pattern:
     column_start: Tensor
     column_index: Tensor
     order: Tensor
-    spare: bool = False
+    spare: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, weight: Tensor, most: int | None = None) -> Pattern:

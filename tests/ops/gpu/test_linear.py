@@ -96,7 +96,8 @@ def test_values_and_gradients_are_those_of_the_definition(device: torch.device, 
     x, bias = random(tokens, columns, seed=1).to(device), random(1, rows, seed=2)[0].to(device)
     inputs = [one.requires_grad_() for one in (x, pattern.gather(weight) if as_values else weight, bias)]
     exact, slope = doubled(*inputs), random(tokens, rows, seed=3).to(device)
-    y, expected = sparse_linear(*inputs, pattern), definition(*exact, pattern)
+    y = sparse_linear(inputs[0], inputs[1], inputs[2], pattern)
+    expected = definition(exact[0], exact[1], exact[2], pattern)
     torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=1e-5)
     got = torch.autograd.grad(y, inputs, slope)
     for one, other in zip(got, torch.autograd.grad(expected, exact, slope.double()), strict=True):
@@ -109,7 +110,7 @@ def test_only_what_is_wanted_has_a_gradient(device: torch.device, wanted: int):
     pattern = Pattern.of(weight, 4)
     inputs = [torch.ones(2, 4, device=device), weight, torch.ones(3, device=device)]
     leaves = [one.requires_grad_() for place, one in enumerate(inputs) if wanted >> place & 1]
-    y = sparse_linear(*inputs, pattern)
+    y = sparse_linear(inputs[0], inputs[1], inputs[2], pattern)
     assert y.tolist() == [[4.0, 1.0, 11.0]] * 2
     assert y.requires_grad == bool(leaves)
     if leaves:
@@ -131,9 +132,9 @@ def test_sixteen_bits(device: torch.device, master: torch.dtype, as_values: bool
     weight = pattern.gather(weight) if as_values else weight
     x = random(33, 40, seed=1).to(device, torch.bfloat16)
     inputs = [x.requires_grad_(), weight.requires_grad_()]
-    y = sparse_linear(*inputs, None, pattern)
+    y = sparse_linear(inputs[0], inputs[1], None, pattern)
     exact = doubled(*inputs)
-    expected = definition(*exact, None, pattern)
+    expected = definition(exact[0], exact[1], None, pattern)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.double(), expected, atol=1e-6, rtol=2**-7)
     slope = random(33, 20, seed=3).to(device, torch.bfloat16)

@@ -1,8 +1,8 @@
 """Adam's step for all tensors in one launch (Triton), the gradients divided on the way.
 
 In go weights, gradients and both moments of any number of tensors, as lists; each is changed in place as
-torch's Adam would change it, in float32. Steps: the addresses of all tensors go to the GPU in one small table;
-a program takes 1024 entries of one tensor, found in a list of such chunks that is made once; it reads the
+torch's Adam would change it, in float32. Steps: the addresses of all tensors go to the GPU in one small
+table; a program takes 1024 entries of one tensor, found in a list of such chunks that is made once; it reads the
 tensor's step count from the GPU too, so that nothing waits. Where kept weights alone are trained they come as
 values (:class:`~sparsecircuits.ops.Pattern`), so that nothing needs a mask.
 
@@ -11,6 +11,9 @@ so is the decay, which comes after it (§A.2).
 
 Bytes moved: seven numbers an entry, 28 bytes (weight, gradient, two moments; three of them written back).
 """
+
+# What a kernel is written in looks like Python, but has types of its own.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def step(
             _step[(chunks.count,)](
                 table, chunks.which, chunks.begin, lr, eps, divisor,
                 BETA1=betas[0], BETA2=betas[1], LOG1=_log(betas[0]), LOG2=_log(betas[1]),
-                CHUNK=CHUNK, KINDS=_KINDS, num_warps=4,
+                CHUNK=CHUNK, KINDS=_KINDS,
             )  # fmt: skip
 
 

@@ -15,6 +15,9 @@ nonzero entries; out come y [token, row] and, on the way back, the gradients. St
 Bytes moved at the least: x, y and the turned copies of both, once each way.
 """
 
+# What a kernel is written in looks like Python, but has types of its own.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -223,7 +226,7 @@ def multiply(
             _multiply[grid](
                 start, index, order, values, bias, longest, x, y, rows, tokens,
                 HAS_ORDER=order is not None, HAS_BIAS=bias is not None,
-                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD, num_warps=4,
+                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD,
             )  # fmt: skip
     return y
 
@@ -237,7 +240,7 @@ def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tens
         with device_of(x):
             _sample[(len(longest), pieces)](
                 start, index, longest, grad, x, out, tokens, count,
-                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, num_warps=4,
+                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS,
             )  # fmt: skip
     return out.sum(0)
 
