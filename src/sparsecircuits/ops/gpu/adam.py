@@ -2,9 +2,9 @@
 
 In go weights, gradients and both moments of any number of tensors, as lists; each is changed in place as
 torch's Adam would change it, in float32. Steps: the addresses of all tensors go to the GPU in one small
-table; a program takes 1024 entries of one tensor, found in a list of such chunks that is made once; it reads the
-tensor's step count from the GPU too, so that nothing waits. Where kept weights alone are trained they come as
-values (:class:`~sparsecircuits.ops.Pattern`), so that nothing needs a mask.
+table; a program takes 1024 entries of one tensor, found in a list of such chunks that is made once; it reads
+the tensor's step count from the GPU too, so that nothing waits. Where kept weights alone are trained they
+come as values (:class:`~sparsecircuits.ops.Pattern`), so that nothing needs a mask.
 
 The projection that follows is a launch of its own, since which weights stay depends on all of a matrix; and
 so is the decay, which comes after it (§A.2).
@@ -78,7 +78,7 @@ def step(
             _step[(chunks.count,)](
                 table, chunks.which, chunks.begin, lr, eps, divisor,
                 BETA1=betas[0], BETA2=betas[1], LOG1=_log(betas[0]), LOG2=_log(betas[1]),
-                CHUNK=CHUNK, KINDS=_KINDS,
+                CHUNK=CHUNK, KINDS=_KINDS, enable_fp_fusion=True,
             )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ nonzero entries; out come y [token, row] and, on the way back, the gradients. St
    of two turned rows for each entry, 1024 tokens at a time so that those stay in the second cache; the
    pieces are added up in a fixed order, so that results do not change from run to run.
 
-Bytes moved at the least: x, y and the turned copies of both, once each way.
+Bytes moved at the least: x, y and the turned copies of both, once each way. Kernels are launched with
+``enable_fp_fusion``, Triton's default so far, said aloud because it warns that this will change.
 """
 
 # What a kernel is written in looks like Python, but has types of its own.
@@ -82,7 +83,7 @@ def gather(weight: Tensor, start: Tensor, index: Tensor) -> Tensor:
     rows, columns = weight.shape
     values = weight.new_zeros(len(index))
     with device_of(weight):
-        _gather[(rows,)](weight, start, index, values, columns, BLOCK=128)
+        _gather[(rows,)](weight, start, index, values, columns, BLOCK=128, enable_fp_fusion=True)
     return values
 
 
@@ -205,7 +206,7 @@ def _turn_into(x: Tensor, out: Tensor, wide: int) -> None:
     if out.numel() > 0:
         grid = (triton.cdiv(wide, SIDE), triton.cdiv(columns, SIDE))
         with device_of(x):
-            _turn[grid](x, out, rows, columns, x.stride(0), wide, SIDE=SIDE)
+            _turn[grid](x, out, rows, columns, x.stride(0), wide, SIDE=SIDE, enable_fp_fusion=True)
 
 
 def multiply(
@@ -226,7 +227,7 @@ def multiply(
             _multiply[grid](
                 start, index, order, values, bias, longest, x, y, rows, tokens,
                 HAS_ORDER=order is not None, HAS_BIAS=bias is not None,
-                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD,
+                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD, enable_fp_fusion=True,
             )  # fmt: skip
     return y
 
@@ -240,7 +241,7 @@ def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tens
         with device_of(x):
             _sample[(len(longest), pieces)](
                 start, index, longest, grad, x, out, tokens, count,
-                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS,
+                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, enable_fp_fusion=True,
             )  # fmt: skip
     return out.sum(0)
 
