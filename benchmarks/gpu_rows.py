@@ -1,9 +1,9 @@
 """What one row of the GPU's table is, and how its times are taken.
 
 In go functions that do the same work; out comes a :class:`Row`: our time, the others' times with the goals
-that the ratios are held against, how far our result is from the definition's, and how many bytes the work must
-move at the least. The clock is the GPU's own; before each turn the second cache is emptied, and what a turn
-needs is prepared, untimed.
+that the ratios are held against, how far our result is from the definition's, and how many bytes the work has
+to move. The clock is the GPU's own; before each turn the second cache is emptied, and what a turn needs is
+prepared, untimed.
 """
 
 from __future__ import annotations

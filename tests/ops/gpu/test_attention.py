@@ -54,12 +54,12 @@ def test_values_and_gradients_are_those_of_the_definition(
 
 
 def test_sixteen_bits_keep_the_sink(device: torch.device):
-    """One key of score 0 and value 1: y = 1 / (1 + exp(s)), at an s that 16 bits do not hold."""
-    sink = torch.tensor([5.03], device=device, requires_grad=True)
+    """One key of score 60 and value 1 beside a sink of 60.1, which 16 bits take for 60: y would be 0.5."""
+    sink = torch.tensor([60.1], device=device, requires_grad=True)
     one = torch.ones(1, 1, 1, 16, dtype=torch.bfloat16, device=device)
-    y = attention.sink_attention(0 * one, one, one, sink)
+    y = attention.sink_attention(15 * one, one, one, sink)
     assert y.dtype == torch.bfloat16
-    right = 1 / (1 + math.exp(5.03))
+    right = 1 / (1 + math.exp(0.1))
     torch.testing.assert_close(y.double(), torch.full_like(y, right, dtype=torch.double), atol=0, rtol=2**-8)
     (gradient,) = torch.autograd.grad(y.sum(), sink)
     assert gradient.item() == pytest.approx(-16 * right * (1 - right), rel=0.01)

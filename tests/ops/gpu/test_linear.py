@@ -157,9 +157,9 @@ def test_under_autocast_it_has_autocasts_type(device: torch.device):
 
 def test_nan_goes_where_its_column_is_read_and_nowhere_else(device: torch.device):
     weight = torch.tensor(MATRIX, device=device)
-    x = torch.tensor([[1.0, 1.0, torch.nan, torch.inf]], device=device)
+    x = torch.tensor([[1.0, 1.0, torch.nan, torch.inf], [torch.inf, 1.0, 1.0, 1.0]], device=device)
     y = sparse_linear(x, weight, None, Pattern.of(weight, 6))
-    assert y.tolist() == [[-torch.inf, 0.0, 10.0]]
+    assert y.tolist() == [[-torch.inf, 0.0, 10.0], [3.0, 0.0, torch.inf]]
 
 
 def test_what_lies_outside_the_pattern_counts_as_zero_but_has_a_gradient(device: torch.device):
