@@ -53,11 +53,13 @@ def test_values_and_gradients_are_those_of_the_definition(
         torch.testing.assert_close(got.double(), right, atol=1e-5, rtol=1e-5)
 
 
-def test_sixteen_bits_keep_the_sink(device: torch.device):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_sixteen_bits_keep_the_sink(device: torch.device, autocast: bool):
     """One key of score 60 and value 1 beside a sink of 60.1, which 16 bits take for 60: y would be 0.5."""
     sink = torch.tensor([60.1], device=device, requires_grad=True)
-    one = torch.ones(1, 1, 1, 16, dtype=torch.bfloat16, device=device)
-    y = attention.sink_attention(15 * one, one, one, sink)
+    one = torch.ones(1, 1, 1, 16, dtype=torch.float32 if autocast else torch.bfloat16, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        y = attention.sink_attention(15 * one, one, one, sink)
     assert y.dtype == torch.bfloat16
     right = 1 / (1 + math.exp(0.1))
     torch.testing.assert_close(y.double(), torch.full_like(y, right, dtype=torch.double), atol=0, rtol=2**-8)
