@@ -1,4 +1,4 @@
-"""The GPU kernels run in Triton's interpreter, on small tensors of the CPU; with ``--gpu`` on the GPU itself."""
+"""The GPU kernels run in Triton's interpreter, on tensors of the CPU; with ``--gpu`` on a GPU."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ TRITON = "triton"
 OFF = "off"
 #: What has Triton run kernels in its interpreter; it reads it when it and the kernels are first imported.
 INTERPRET = "TRITON_INTERPRET"
+#: Wider rows do not fit into the registers of a program: AbsTopK of them is left to its definition.
+WIDEST_ROW = 8192
 
 
 class MissingTriton(UserWarning):
@@ -97,7 +100,9 @@ def interpreted() -> Generator[None]:
     from triton.runtime import JITFunction
 
     if os.environ.get(INTERPRET) != "1" or isinstance(standard.sum, JITFunction):
-        raise ConfigError(f"set {INTERPRET}=1 before the process first imports triton (or torch.compile does)")
+        raise ConfigError(
+            f"set {INTERPRET}=1 before the process first imports triton (or torch.compile does)"
+        )
     before, _device = _device, "cpu"
     try:
         yield
@@ -125,8 +130,8 @@ def _say_missing() -> None:
     if not _said:
         _said = True
         warnings.warn(
-            "sparsecircuits runs without its GPU kernels: training on the GPU is slower, results are the same. "
-            f"pip install 'sparsecircuits[gpu]' brings them; {VARIABLE}={OFF} silences this",
+            "sparsecircuits runs without its GPU kernels: training on the GPU is slower, results are the "
+            f"same. pip install 'sparsecircuits[gpu]' brings them; {VARIABLE}={OFF} silences this",
             MissingTriton,
             stacklevel=4,
         )
@@ -135,3 +140,12 @@ def _say_missing() -> None:
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which kernels are launched on the GPU that holds ``tensor``."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, **constants: Any) -> None:
+    """Run a kernel on the GPU that holds its first argument. No product is fused with the sum after it.
+
+    Unasked, some versions of Triton fuse them and some do not.
+    """
+    with device_of(arguments[0]):
+        kernel[grid](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)
