@@ -1,80 +1,48 @@
-"""Compile kernels for an H100, which takes no GPU, and print what became of them as JSON: run by a test.
+"""Compile the kernels of the sparse product and of Adam for an H100, and print what became of them as JSON.
 
-A process of its own, since where the interpreter runs kernels they cannot be compiled.
+As in ``compile_kernels.py`` the operations are called on tensors of the CPU, in a process without the
+interpreter, and the compiler stands where kernels are launched.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections import defaultdict
 from typing import Any
 
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import torch
 
 from sparsecircuits.ops.gpu import adam, linear
+from tests.ops.gpu.compile_kernels import compile_launch
 
-H100 = GPUTarget("cuda", 90, 32)
-#: Arguments that the launcher would find to be multiples of 16, addresses of tensors among them.
-ALIGNED = ("x", "y", "tokens", "grad", "columns", "step", "wide", "start", "index", "values", "order", "out")
-
-
-def compiled(kernel: Any, types: dict[str, str], **fixed: Any) -> dict[str, int]:
-    """Counts of instructions of a kernel whose arguments have these types, i32 where none is given."""
-    places = {name: place for place, name in enumerate(kernel.arg_names)}
-    assert set(types) <= set(places), f"no such arguments: {set(types) - set(places)}"
-    source = ASTSource(
-        kernel,
-        {name: "constexpr" if name in fixed else types.get(name, "i32") for name in places},
-        constexprs={(places[name],): value for name, value in fixed.items()},
-        attrs={(places[name],): [["tt.divisibility", 16]] for name in ALIGNED if name in places},
-    )
-    options = {"num_warps": 4, "enable_fp_fusion": True}
-    made = triton.compile(source, target=H100, options=options)
-    assert len(made.asm["cubin"]) > 0
-    words = {"wide loads": "ld.global.v4", "wide stores": "st.global.v4", "multiplications": "fma.rn.f32"}
-    return {what: made.asm["ptx"].count(word) for what, word in words.items()}
+WORDS = {"wide loads": "ld.global.v4", "wide stores": "st.global.v4", "multiplications": "fma.rn.f32"}
 
 
-def all_kernels() -> dict[str, dict[str, int]]:
-    """What became of each, by its name and the type of activations."""
-    found = {}
-    lists = dict.fromkeys(("start", "index", "order", "longest"), "*i32")
-    for kind in ("bf16", "fp16", "fp32"):
-        data = dict.fromkeys(("x", "y", "grad"), f"*{kind}")
+def main() -> None:
+    found: dict[str, list[dict[str, int]]] = defaultdict(list)
 
-        def of(
-            kernel: Any, more: dict[str, str], data: dict[str, str] = data, **fixed: Any
-        ) -> dict[str, int]:
-            known = {**lists, **data, **more}
-            return compiled(
-                kernel, {name: known[name] for name in kernel.arg_names if name in known}, **fixed
-            )
+    def compile_and_count(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+        ptx = compile_launch(kernel, grid, *arguments, **options).asm["ptx"]
+        name = f"{kernel.fn.__name__} {kind}"
+        found[name].append({what: ptx.count(word) for what, word in WORDS.items()})
 
-        for ordered in (False, True):
-            found[f"multiply {kind}{' by columns' * ordered}"] = of(
-                linear._multiply, {"values": "*fp32", "bias": "*fp32"},
-                HAS_ORDER=ordered, HAS_BIAS=not ordered,
-                ROWS=linear.ROWS, TOKENS=linear.TOKENS, AHEAD=linear.AHEAD,
-            )  # fmt: skip
-        found[f"sample {kind}"] = of(
-            linear._sample, {"out": "*fp32"}, PIECE=linear.PIECE, ENTRIES=linear.ROWS, TOKENS=linear.TOKENS
-        )
-        found[f"turn {kind}"] = of(linear._turn, {}, SIDE=linear.SIDE)
-        found[f"gather {kind}"] = of(linear._gather, {"weight": f"*{kind}", "values": f"*{kind}"}, BLOCK=128)
-    types = {
-        "table": "*i64",
-        "which": "*i64",
-        "begin": "*i64",
-        "lr": "fp32",
-        "eps": "fp32",
-        "divisor": "fp32",
-    }
-    found["adam"] = compiled(
-        adam._step, types, BETA1=0.9, BETA2=0.95, LOG1=-0.1, LOG2=-0.05, CHUNK=adam.CHUNK, KINDS=5
-    )
-    return found
+    linear.launch = adam.launch = compile_and_count
+    for kind in ("bfloat16", "float16", "float32"):
+        dtype = getattr(torch, kind)
+        x, weight = torch.zeros(128, 64, dtype=dtype), torch.eye(32, 64)
+        pattern = linear.find(weight, 32)
+        rest = (*pattern, *map(linear.longest_first, (pattern.start, pattern.column_start)))
+        y, turned = torch.ops.sparsecircuits.gpu_sparse_linear(x, weight, torch.zeros(32), *rest)
+        torch.ops.sparsecircuits.gpu_sparse_linear_backward(y, turned, torch.zeros(32), *rest, [True] * 3)
+    kind = "float32"
+    row = [torch.zeros(5)]
+    adam.step(
+        adam.Chunks([5], torch.device("cpu")), row, row, row, row, [torch.zeros(())],
+        lr=0.1, betas=(0.9, 0.95), eps=0.1, divisor=2.0,
+    )  # fmt: skip
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
-    print(json.dumps(all_kernels()))  # noqa: T201
+    main()

@@ -25,7 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sparsecircuits.ops.gpu import device_of
+from sparsecircuits.ops.gpu import launch
 
 #: Entries of one program.
 CHUNK = 1024
@@ -74,12 +74,12 @@ def step(
     if device.type == "cuda":
         table = table.pin_memory().to(device, non_blocking=True)
     if chunks.count > 0:
-        with device_of(weights[0]):
-            _step[(chunks.count,)](
-                table, chunks.which, chunks.begin, lr, eps, divisor,
-                BETA1=betas[0], BETA2=betas[1], LOG1=_log(betas[0]), LOG2=_log(betas[1]),
-                CHUNK=CHUNK, KINDS=_KINDS, enable_fp_fusion=True,
-            )  # fmt: skip
+        launch(
+            _step, (chunks.count,),
+            table, chunks.which, chunks.begin, lr, eps, divisor,
+            BETA1=betas[0], BETA2=betas[1], LOG1=_log(betas[0]), LOG2=_log(betas[1]),
+            CHUNK=CHUNK, KINDS=_KINDS, warps=4,
+        )  # fmt: skip
 
 
 def _log(beta: float) -> float:

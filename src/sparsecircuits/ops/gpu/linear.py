@@ -12,8 +12,7 @@ nonzero entries; out come y [token, row] and, on the way back, the gradients. St
    of two turned rows for each entry, 1024 tokens at a time so that those stay in the second cache; the
    pieces are added up in a fixed order, so that results do not change from run to run.
 
-Bytes moved at the least: x, y and the turned copies of both, once each way. Kernels are launched with
-``enable_fp_fusion``, Triton's default so far, said aloud because it warns that this will change.
+Bytes moved at the least: x, y and the turned copies of both, once each way.
 """
 
 # What a kernel is written in looks like Python, but has types of its own.
@@ -29,7 +28,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops.gpu import device_of
+from sparsecircuits.ops.gpu import launch
 
 #: Rows and tokens of one program; entries that it loads ahead of each other.
 ROWS, TOKENS, AHEAD = 16, 64, 4
@@ -82,8 +81,7 @@ def gather(weight: Tensor, start: Tensor, index: Tensor) -> Tensor:
     weight = weight.detach().contiguous()
     rows, columns = weight.shape
     values = weight.new_zeros(len(index))
-    with device_of(weight):
-        _gather[(rows,)](weight, start, index, values, columns, BLOCK=128, enable_fp_fusion=True)
+    launch(_gather, (rows,), weight, start, index, values, columns, BLOCK=128, warps=4)
     return values
 
 
@@ -205,8 +203,7 @@ def _turn_into(x: Tensor, out: Tensor, wide: int) -> None:
     rows, columns = x.shape
     if out.numel() > 0:
         grid = (triton.cdiv(wide, SIDE), triton.cdiv(columns, SIDE))
-        with device_of(x):
-            _turn[grid](x, out, rows, columns, x.stride(0), wide, SIDE=SIDE, enable_fp_fusion=True)
+        launch(_turn, grid, x, out, rows, columns, x.stride(0), wide, SIDE=SIDE, warps=4)
 
 
 def multiply(
@@ -222,13 +219,12 @@ def multiply(
     rows, tokens = len(longest), x.shape[1]
     y = x.new_empty((rows, tokens))
     if y.numel() > 0:
-        grid = (triton.cdiv(rows, ROWS), triton.cdiv(tokens, TOKENS))
-        with device_of(x):
-            _multiply[grid](
-                start, index, order, values, bias, longest, x, y, rows, tokens,
-                HAS_ORDER=order is not None, HAS_BIAS=bias is not None,
-                ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD, enable_fp_fusion=True,
-            )  # fmt: skip
+        launch(
+            _multiply, (triton.cdiv(rows, ROWS), triton.cdiv(tokens, TOKENS)),
+            start, index, order, values, bias, longest, x, y, rows, tokens,
+            HAS_ORDER=order is not None, HAS_BIAS=bias is not None,
+            ROWS=ROWS, TOKENS=TOKENS, AHEAD=AHEAD, warps=4, fuse=True,
+        )  # fmt: skip
     return y
 
 
@@ -238,11 +234,11 @@ def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tens
     pieces = max(1, triton.cdiv(tokens, PIECE))
     out = x.new_zeros((pieces, count), dtype=torch.float32)
     if len(longest) > 0:
-        with device_of(x):
-            _sample[(len(longest), pieces)](
-                start, index, longest, grad, x, out, tokens, count,
-                PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, enable_fp_fusion=True,
-            )  # fmt: skip
+        launch(
+            _sample, (len(longest), pieces),
+            start, index, longest, grad, x, out, tokens, count,
+            PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, warps=4, fuse=True,
+        )  # fmt: skip
     return out.sum(0)
 
 
