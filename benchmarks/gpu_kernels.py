@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ def copy(plan: Plan, clock: Clock) -> Iterator[Row]:
 
 
 def abs_topk(plan: Plan, clock: Clock) -> Iterator[Row]:
-    """AbsTopK, a quarter of each row: alone and behind GELU."""
+    """AbsTopK, a quarter of each row: alone, behind GELU, and behind RMSNorm."""
     for rows, dim in plan.topk:
         for kind in TYPES:
             x, grad = (torch.randn(rows, dim, device=clock.device, dtype=kind) for _ in range(2))
@@ -93,6 +94,26 @@ def abs_topk(plan: Plan, clock: Clock) -> Iterator[Row]:
                 apart(*(f(x, k).abs().float().sum(-1) for f in (ops.gelu_abs_topk, _naive_gelu_topk))),
                 TOLERANCE[kind],
             )
+
+            norm = torch.rand(dim, device=clock.device, dtype=kind) + 0.5
+            fused = partial(_norm_topk, ops.rms_norm_abs_topk, norm)
+            plain = partial(_norm_topk, _naive_norm_topk, norm)
+            yield Row(
+                f"RMSNorm and AbsTopK, forward + backward, {what}",
+                clock.ms(lambda: both(fused)),  # noqa: B023
+                {"torch.topk": Other(clock.ms(lambda: both(plain)))},  # noqa: B023
+                5 * x.nbytes + 2 * bits,
+                apart(*(f(x, k).abs().float().sum(-1) for f in (fused, plain))),
+                TOLERANCE[kind],
+            )
+
+
+def _norm_topk(f: Callable[[Tensor, Tensor, int], Tensor], weight: Tensor, x: Tensor, k: int) -> Tensor:
+    return f(x, weight, k)
+
+
+def _naive_norm_topk(x: Tensor, weight: Tensor, k: int) -> Tensor:
+    return naive.abs_topk(F.rms_norm(x, weight.shape, weight), k)
 
 
 def _naive_gelu_topk(x: Tensor, k: int) -> Tensor:

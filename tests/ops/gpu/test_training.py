@@ -14,7 +14,7 @@ from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.optimizer import SparseOptimizer
 
 MODEL = GPTConfig(vocab_size=40, n_ctx=16, n_layer=1, d_model=32)
-STEPS = 3
+STEPS = 2
 
 
 def losses(device: torch.device, density: float) -> list[float]:
