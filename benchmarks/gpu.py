@@ -44,6 +44,8 @@ class Family(NamedTuple):
     """It is stopped after so many."""
 
 
+#: How many times as long a toy run's processes may take, on however busy a machine.
+PATIENCE = 10
 #: Together less than ten minutes.
 FAMILIES = {
     "copy": Family("gpu_kernels", "copy", 20),
@@ -111,7 +113,7 @@ def measure_all(names: Sequence[str], toy: bool) -> Found:
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         command = [sys.executable, __file__, "--family", name, *(["--toy"] if toy else [])]
-        lines, problem = run(command, FAMILIES[name].seconds)
+        lines, problem = run(command, FAMILIES[name].seconds * (PATIENCE if toy else 1))
         rows = [Row.from_json(json.loads(line)) for line in lines if line.startswith("{")]
         found.rows.extend(rows)
         wrong = [row for row in rows if not row.right]
