@@ -185,11 +185,11 @@ _RATES = (
 
 
 _FINDINGS = {
-    "yes": "hold here",
-    "opposite": "are the other way round",
-    "not seen": "are not seen",
-    "no": "do not hold",
-    "undecided": "stay undecided",
+    "yes": ("holds here", "hold here"),
+    "opposite": ("is the other way round", "are the other way round"),
+    "not seen": ("is not seen", "are not seen"),
+    "no": ("does not hold", "do not hold"),
+    "undecided": ("stays undecided", "stay undecided"),
 }
 
 
@@ -201,7 +201,10 @@ def _state(result: Mapping[str, Any]) -> str:
         for finding, told in _FINDINGS.items():
             names = [f"`{row['name']}`" for row in judged if row["holds"] == finding]
             if names:
-                parts.append(f"{len(names)} {told}" + (f" ({', '.join(names)})" if finding != "yes" else ""))
+                one_or_many = told[min(len(names), 2) - 1]
+                parts.append(
+                    f"{len(names)} {one_or_many}" + (f" ({', '.join(names)})" if finding != "yes" else "")
+                )
         words = f"Of {len(judged)} findings {', '.join(parts)}."
     missing = result["missing"]
     if missing:

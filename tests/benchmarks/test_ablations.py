@@ -105,7 +105,7 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path, monkeypatch: pyt
     ablations.write(ablations.collected(planned, runs), planned)
     written = (tmp_path / ablations.PAGE).read_text(encoding="utf-8")
     assert f"**Not complete**: {len(planned) - len(FOUND)} of {len(planned)} models" in written
-    assert "Of 4 findings 3 hold here, 1 are the other way round (`no_anneal`)." in written
+    assert "Of 4 findings 3 hold here, 1 is the other way round (`no_anneal`)." in written
     assert "of two seeds against the baseline's 2, a difference beyond 0.0283 counts as worse" in written
     assert "By chance alone 0.2 of 4 judged rows would do so." in written
     line = next(line for line in written.splitlines() if line.startswith("| `no_warmup`"))

@@ -19,11 +19,11 @@ from sparsecircuits.train.hard_concrete import (
     GatedOptimizer,
     noiseless,
     open_probability,
-    optimizer_for,
     penalty_shift,
     stretched,
 )
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.optimizers import optimizer_for
 from sparsecircuits.train.projection import SparseMatrix, sparse_matrices
 from sparsecircuits.train.schedules import densities_at
 from tests.train.steps import one_step

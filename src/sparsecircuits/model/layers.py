@@ -48,9 +48,26 @@ class Seen(NamedTuple):
     memory: int
 
 
-class Linear(nn.Linear):
-    """``x @ weight.T + bias``, by the sparse kernels where the pattern is known and that is faster."""
+class Kept(NamedTuple):
+    """The weights that have gradients, where not all have.
 
+    values: [count] the entries at the pattern's places; a leaf. sparse: whether the sparse kernels may run.
+    """
+
+    pattern: Pattern
+    values: Tensor
+    sparse: bool
+
+
+class Linear(nn.Linear):
+    """``x @ weight.T + bias``, by the sparse kernels where the pattern is known and that is faster.
+
+    Attributes:
+        kept: which weights have gradients in training, where not all have; whoever sets it sees to it that
+            its values are the weight's. Where the dense product is faster the weight itself has the gradient.
+    """
+
+    kept: Kept | None = None
     _seen: Seen | None = None
     _wiring: Wiring | None = None
     _reads: Reads | None = None
@@ -60,7 +77,11 @@ class Linear(nn.Linear):
 
         ``most``: as many are at most, if that is known (:meth:`Pattern.of`).
         """
-        pattern, weight = Pattern.of(self.weight, most), self.weight
+        self.know(Pattern.of(self.weight, most))
+
+    def know(self, pattern: Pattern) -> None:
+        """As :meth:`find_pattern`, from one that covers all nonzero weights."""
+        weight = self.weight
         self._seen = Seen(pattern, weakref.ref(weight), weight._version, weight.data_ptr())
 
     @property
@@ -73,7 +94,12 @@ class Linear(nn.Linear):
         return seen.pattern if now == (True, seen.version, seen.memory) else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_seen": None, "_reads": None}  # a copy has a weight of its own
+        return {
+            **self.__dict__,
+            "_seen": None,
+            "_reads": None,
+            "kept": None,
+        }  # a copy has a weight of its own
 
     @contextmanager
     def rewired(self, weight: Tensor, bias: Tensor | None) -> Generator[None]:
@@ -109,8 +135,13 @@ class Linear(nn.Linear):
             return F.linear(input[..., self._reads.live], self._reads.weight, self._reads.constant)
         if self._wiring is not None:
             return F.linear(input, *self._wiring)
+        tokens = input.numel() // input.shape[-1]
+        if (kept := self.kept) is not None and torch.is_grad_enabled() and self.weight.requires_grad:
+            if kept.sparse and not torch.compiler.is_compiling() and sparse_pays(kept.pattern, tokens):
+                return sparse_linear(input, kept.values, self.bias, kept.pattern)
+            return F.linear(input, self.weight, self.bias)
         pattern = self.pattern
-        if pattern is not None and sparse_pays(pattern, input.numel() // input.shape[-1]):
+        if pattern is not None and sparse_pays(pattern, tokens):
             return sparse_linear(input, self.weight, self.bias, pattern)
         return F.linear(input, self.weight, self.bias)
 

@@ -71,6 +71,13 @@ class Pattern:
         return cls(rows, columns, start, index, column_start, column_index, order)
 
     @classmethod
+    def at(cls, rows: int, columns: int, places: Tensor) -> Pattern:
+        """From flat indices [count], rising: the inverse of :meth:`places`."""
+        row = torch.div(places, columns, rounding_mode="floor")
+        start = F.pad(torch.bincount(row, minlength=rows).cumsum(0), (1, 0))
+        return cls.from_rows(rows, columns, start, places - row * columns)
+
+    @classmethod
     def from_rows(cls, rows: int, columns: int, start: Tensor, index: Tensor) -> Pattern:
         """From the entries by rows, as :attr:`start` and :attr:`index` have them."""
         counts = start.diff().long()

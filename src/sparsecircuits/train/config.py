@@ -89,6 +89,14 @@ class TrainConfig(Config):
     revive_stop: float = 0.75
     """Share of the steps after which no neuron is revived, so that those revived last can settle."""
 
+    dense_every: int = 1
+    """Every how many steps all weights have gradients (§B; :mod:`.amortised`). 1: in each (paper), so that a
+    zeroed weight can come back at any step. M: in every M-th; in the steps between, only kept weights have
+    gradients and moments, which is faster, and none comes back."""
+    candidates: float = 0.0
+    """With dense_every above 1: so many zeroed weights, for each kept one, have gradients between the dense
+    steps too and can come back there. They are those that the last dense step brought nearest to it."""
+
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: products of matrices in 16 bits (torch.autocast; on a CPU without our kernels but AbsTopK's
     and RMSNorm's); loss, weights, gradients and moments are float32, and so is validation (§A.2)."""
@@ -127,6 +135,15 @@ class TrainConfig(Config):
             raise ConfigError(f"TrainConfig.revive_stop is {self.revive_stop}; it must be in [0, 1]")
         if self.revive != "none" and self.sparsity != "topk":
             raise ConfigError(f"TrainConfig.revive = {self.revive!r} needs sparsity = 'topk'")
+        if self.dense_every < 1:
+            raise ConfigError(f"TrainConfig.dense_every is {self.dense_every}; it must be at least 1")
+        if self.dense_every > 1 and (self.sparsity != "topk" or self.revive != "none"):
+            raise ConfigError(
+                f"TrainConfig.dense_every = {self.dense_every} needs sparsity = 'topk' and revive = 'none'; "
+                f"here they are {self.sparsity!r} and {self.revive!r}"
+            )
+        if self.candidates > 0 and self.dense_every == 1:
+            raise ConfigError("TrainConfig.candidates needs dense_every above 1")
         if not self.anneal_stop <= self.gate_stop <= 1 and self.sparsity == "hard_concrete":
             raise ConfigError(
                 f"TrainConfig.gate_stop is {self.gate_stop}; it must be from anneal_stop = "
@@ -137,7 +154,7 @@ class TrainConfig(Config):
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name in ("floor", "weight_decay"):
+        for name in ("floor", "weight_decay", "candidates"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"TrainConfig.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("lr", "eps", "anneal_power", "gate_lr"):

@@ -233,8 +233,3 @@ class GatedOptimizer(SparseOptimizer):
                     key: tensors[f"{name}/{key}"].to(gate.log_alpha.device)
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
-
-
-def optimizer_for(model: SparseGPT, config: TrainConfig) -> SparseOptimizer:
-    """The optimizer that ``config.sparsity`` asks for."""
-    return (GatedOptimizer if config.sparsity == "hard_concrete" else SparseOptimizer)(model, config)

@@ -22,11 +22,11 @@ from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
 from sparsecircuits.train.guard import TrainingDiverged
-from sparsecircuits.train.hard_concrete import optimizer_for
 from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import require_memory
+from sparsecircuits.train.optimizers import optimizer_for
 from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import RUN_FILE, Run, RunConfig

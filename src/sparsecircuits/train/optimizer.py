@@ -77,9 +77,9 @@ class SparseOptimizer:
         if self.reviver is not None:
             self.reviver.look(step, self.adam.state)
         self.adam.step(lr, gradient_divisor(rms, self.config.grad_rms))
-        self.forget_gradients()
         densities = densities_at(step, self.config)
         self.constrain(densities)
+        self.forget_gradients()
         with torch.no_grad():
             torch._foreach_mul_(self.decayed, 1 - lr * self.config.weight_decay)
         self._find_patterns(step)
@@ -122,7 +122,7 @@ class SparseOptimizer:
             # As many as the projection left at most, so that nothing waits for a GPU to count them.
             topk = self.config.sparsity == "topk"
             most = {id(one.weight): one.budget(densities) for one in self.matrices} if topk else {}
-            for module in self.linears:
+            for module in self.unknown():
                 module.find_pattern(most.get(id(module.weight)))
 
     @property
@@ -132,6 +132,10 @@ class SparseOptimizer:
             return self.patterns and not self.sharded
         cpu = self.locals[0].device.type == "cpu"
         return cpu and self.patterns and self.config.precision == "float32"
+
+    def unknown(self) -> list[Linear]:
+        """The linear maps whose patterns have to be looked for."""
+        return self.linears
 
     def _look(self, module: nn.Module, _inputs: Any) -> None:
         """Find a pattern anew in each forward pass: of a gathered weight torch counts no changes."""
@@ -184,6 +188,11 @@ def gradient_rms(parameters: Sequence[nn.Parameter]) -> float:
         squares = rows.in_order(squares, found)
     total = float(squares.cpu().numpy().sum())
     return math.sqrt(total / sum(parameter.numel() for parameter in found))
+
+
+def sum_of_squares(tensors: Sequence[Tensor]) -> float:
+    """Of all entries, added up as :func:`gradient_rms` does it."""
+    return float(torch.cat([_row_squares(one) for one in tensors]).cpu().numpy().sum()) if tensors else 0.0
 
 
 def _row_squares(gradient: Tensor) -> Tensor:

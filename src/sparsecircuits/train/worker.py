@@ -5,7 +5,8 @@ are, whether they are computed one after the other or by several processes; so t
 of one that takes the same two micro-batches (of three or more, the order of the sum differs).
 
 - ``ddp``: each process has the whole model; torch's DistributedDataParallel adds up gradients during the last
-  backward pass.
+  backward pass. Where not all weights have gradients in each step (:mod:`.amortised`), which it cannot know,
+  they are added up after it.
 - ``shard``: each process has some rows of every parameter; torch's ``fully_shard`` gathers a block's weights
   when the block needs them, and hands each process the sum of its rows' gradients.
 """
@@ -30,6 +31,7 @@ from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import SIZE_KNOBS
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.within import leaves
 
 
 class Loss(nn.Module):
@@ -92,7 +94,8 @@ class Worker:
             self._shard()
         elif self.machine.compile:
             self._loss.compile()
-        if self.team.kind == "ddp":
+        self._wrapped = self.team.kind == "ddp" and config.dense_every == 1
+        if self._wrapped:
             self._loss = _distributed(self._loss)
 
     def _shard(self) -> None:
@@ -139,6 +142,8 @@ class Worker:
                     loss = self._loss(part) / (count * self.team.world)
                 values.append(float(loss.detach()))
                 loss.backward()
+        if self.team.kind == "ddp" and not self._wrapped:
+            add_up_gradients(self.model)
         total = 0.0
         for value in (value for process in self.team.all_of(values) for value in process):
             total += value
@@ -155,7 +160,7 @@ class Worker:
         """Gradients of all but the last micro-batch stay on this process."""
         if self.team.kind == "shard":
             self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
-        if self.team.kind == "ddp" and not last:
+        if self._wrapped and not last:
             with self._loss.no_sync():  # type: ignore[operator]
                 yield
         else:
@@ -195,11 +200,12 @@ def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
     micro_batches(rows // world, machine.micro_rows)
     if world > 1 and machine.out_of_memory == "halve":
         raise ConfigError("Machine.out_of_memory is 'halve'; several processes cannot halve: set micro_rows")
-    if team.kind == "shard" and (config.sparsity != "topk" or config.revive != "none"):
-        raise ConfigError(
-            f"train.sparsity = {config.sparsity} with train.revive = {config.revive} needs whole weights; "
-            f"share the work by ddp, or train with topk and revive none"
-        )
+    whole = {"sparsity": "topk", "revive": "none", "dense_every": 1}
+    odd = [name for name, usual in whole.items() if getattr(config, name) != usual]
+    if team.kind == "shard" and odd:
+        given = ", ".join(f"train.{name} = {getattr(config, name)}" for name in odd)
+        usual = ", ".join(f"{name} {whole[name]}" for name in odd)
+        raise ConfigError(f"{given} needs whole weights; share the work by ddp, or train with {usual}")
 
 
 def micro_batches(rows: int, micro_rows: int | None) -> int:
@@ -211,6 +217,13 @@ def micro_batches(rows: int, micro_rows: int | None) -> int:
     if micro_rows is not None and rows % micro_rows:
         raise ConfigError(f"Machine.micro_rows is {micro_rows}; it must divide the batch of {rows} rows")
     return rows // (micro_rows or rows)
+
+
+def add_up_gradients(model: nn.Module) -> None:
+    """Make each gradient the sum over all processes, those of weights in patterns too."""
+    for leaf in leaves(model):
+        if leaf.grad is not None:
+            dist.all_reduce(leaf.grad)
 
 
 def _distributed(module: nn.Module) -> nn.Module:

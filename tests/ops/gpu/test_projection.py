@@ -148,7 +148,7 @@ def _rows(place, columns, out):
     tl.store(out + at, projection_kernels.row_of(tl.load(place + at), tl.load(columns)))
 
 
-@pytest.mark.parametrize("columns", [1, 3, 7, 1000, 4097, 65535, 699051, 2**20 - 1])
+@pytest.mark.parametrize("columns", [1, 3, 41, 61, 97, 1000, 699051, 2**20 - 1])
 def test_a_row_is_found_without_a_division(device: torch.device, columns: int):
     """Where a row begins and ends, and 4000 places in between, below 2^21."""
     starts = torch.arange(0, 2**21, columns)

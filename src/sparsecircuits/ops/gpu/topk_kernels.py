@@ -75,14 +75,17 @@ def norm_backward(
     grad, x, weight, scale, mask, dx, partial, rows, dim, each,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``dx`` of this program's ``each`` rows, and ``partial`` [programs, dim] of the weight's gradient."""
+    """``dx`` of this program's rows and its ``partial`` [programs, dim] of the weight's gradient.
+
+    ``each`` is how many rows a program has, a multiple of ``ROWS``.
+    """
     column = tl.arange(0, BLOCK)
     gain = tl.load(weight + column, mask=column < dim, other=0.0).to(tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     first = tl.program_id(0).to(tl.int64) * each
     for start in range(0, each, ROWS):
         row = first + start + tl.arange(0, ROWS)
-        here = (row < rows) & (row < first + each)
+        here = row < rows
         inside = here[:, None] & (column < dim)[None, :]
         place = row[:, None] * dim + column[None, :]
         word = tl.load(mask + row[:, None] * tl.cdiv(dim, 32) + (column // 32)[None, :], mask=inside, other=0)
