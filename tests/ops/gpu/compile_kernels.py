@@ -26,8 +26,10 @@ NAMES = {
 }
 
 
-def compile_launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, **constants: Any) -> None:
-    """In place of ``launch``."""
+def compile_launch(
+    kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, fuse: bool = False, **constants: Any
+) -> Any:
+    """In place of ``launch``; returns what became of the kernel."""
     types: dict[str, str] = dict.fromkeys(constants, "constexpr")
     aligned = {}
     for index, (name, argument) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
@@ -43,10 +45,11 @@ def compile_launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: i
         constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()},
         attrs=aligned,
     )
-    options = {"num_warps": warps, "enable_fp_fusion": False}
+    options = {"num_warps": warps, "enable_fp_fusion": fuse}
     built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     assert built.metadata.shared < 227 * 1024  # bytes that a program may have
     sys.stdout.write(f"{kernel.fn.__name__} {len(built.asm['cubin']) > 0}\n")
+    return built
 
 
 def main() -> None:

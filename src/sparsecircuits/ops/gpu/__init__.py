@@ -142,10 +142,13 @@ def device_of(tensor: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, **constants: Any) -> None:
-    """Run a kernel on the GPU that holds its first argument. No product is fused with the sum after it.
+def launch(
+    kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int, fuse: bool = False, **constants: Any
+) -> None:
+    """Run a kernel on the GPU that holds its first argument.
 
-    Unasked, some versions of Triton fuse them and some do not.
+    ``fuse``: round a product and the sum after it once, which is faster. Unasked, some versions of Triton do
+    and some do not.
     """
     with device_of(arguments[0]):
-        kernel[grid](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)
+        kernel[grid](*arguments, **constants, num_warps=warps, enable_fp_fusion=fuse)
