@@ -180,8 +180,8 @@ def main() -> None:
     chosen = words.parse_args()
     if chosen.alone is not None:
         case, asked, steps = chosen.alone
-        (activations,) = (name for name in CHOICES if name == asked)
-        print(json.dumps(alone_here(Case(*json.loads(case)), activations, int(steps))))
+        which = Machine.from_dict({"activations": asked}).activations
+        print(json.dumps(alone_here(Case(*json.loads(case)), which, int(steps))))
         return
     rows = [row for case in CASES for row in rows_of(case, chosen.steps)]
     result = save(RESULT, f"python {SCRIPT}", figures_of(rows), rows=rows)

@@ -37,7 +37,7 @@ def gradient_bytes(model: GPTConfig, tokens: int, activations: Activations, part
         left = model.n_layer - done + 1
         stages.append(tokens * (left * kept + work) + table + ends + done * layer)
     held = max(stages) + (4 * model.weight_count if parts > 1 else 0)
-    return int(held * HOLES) if activations == "all" else held
+    return int(held * HOLES if activations == "all" else held)
 
 
 def saved_bytes(model: GPTConfig, sparse: bool) -> tuple[float, float]:
