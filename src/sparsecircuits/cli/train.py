@@ -73,6 +73,9 @@ class Options(Config):
     """Sequences that a process computes at once; fewer take less memory."""
     out_of_memory: Literal["stop", "halve"] = "stop"
     """Where memory runs out in a step: stop with a message, or halve the sequences at once and go on."""
+    activations: Literal["all", "sparse", "blocks", "sublayers"] = "all"
+    """What is saved for gradients: all; sparse: without zeros; blocks, sublayers: what enters each, the rest
+    is computed again. Less memory for more time, and the same result (docs/memory.md)."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
     compile: bool = False
@@ -94,6 +97,7 @@ PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Colum
 
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
+    from sparsecircuits.ops.memory import return_freed_memory
     from sparsecircuits.train import Machine
     from sparsecircuits.train.devices import join
 
@@ -106,9 +110,12 @@ def run(options: Options) -> None:
         parallel=options.parallel,
         micro_rows=options.micro_rows,
         out_of_memory=options.out_of_memory,
+        activations=options.activations,
         keep=options.keep,
         compile=options.compile,
     )
+    if options.activations != "all":
+        return_freed_memory()
     with join(machine) as team:
         _run(options, machine, team)
 
@@ -129,7 +136,7 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
     if options.run is None:
         raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
-    require_memory(preset.run)
+    require_memory(preset.run, machine, team.world)
     with (
         contextlib.ExitStack() as held,
         Progress(None if team.main else Console(quiet=True)) as progress,

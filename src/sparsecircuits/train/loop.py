@@ -111,7 +111,7 @@ def _begin(
     require_trackers(machine.track)
     require_fit(config.train, machine, team)
     corpus.require_context(config.context)
-    require_memory(config)
+    require_memory(config, machine, team.world)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
     if (done := team.on_main(lambda: _finished(folder, config, corpus))) is not None:
@@ -213,7 +213,7 @@ class _Training:
         val_loss = None if seen is None else seen.loss
         if seen is not None or done % self.recipe.log_every == 0:
             row = _metrics(done, taken.loss, taken.grad_rms, val_loss, self.seconds, self.config)
-            row |= {"l0": nonzeros(self.model)} | self.pace.take()
+            row |= {"l0": nonzeros(self.model)} | self.pace.take() | self.worker.peak.row()
             if self.optimizer.reviver is not None:
                 row["revived"] = self.optimizer.reviver.revived
             if seen is not None:

@@ -56,7 +56,14 @@ METRICS_FILE = "metrics.jsonl"
 FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json", "trackers.json")
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 #: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
-TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
+TIMING = (
+    "seconds",
+    "tokens_per_second",
+    "data_wait",
+    "data_wait_share",
+    "peak_bytes",
+    "peak_bytes_per_token",
+)
 #: What in run.json tells one corpus from another, wherever they lie.
 _CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
