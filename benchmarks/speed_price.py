@@ -141,6 +141,6 @@ def _cheapest_words(best: Both, target: float) -> str:
         f"{curve_words(best.sparse.curve)}: {number(best.sparse.cost)} s. The cheapest dense one is a "
         f"{curve_words(best.dense.curve)}: {number(best.dense.cost)} s on the line between two lengths "
         f"(trained and at or below it: {curve_words(trained.curve)}, {trained.steps} steps at rate "
-        f"{trained.lr:g}, {number(trained.cost)} s). That is {best.ratio:.1f} times as long; the paper gives {PAPER} in "
-        "compute, for models far larger."
+        f"{trained.lr:g}, {number(trained.cost)} s). That is {best.ratio:.1f} times as long; the paper "
+        f"gives {PAPER} in compute, for models far larger."
     )
