@@ -50,10 +50,14 @@ PARTS = ("time", "wide", "demo", "circuits", "dense", "page")
 
 def main() -> None:
     """Do the parts asked for."""
-    options = _arguments().parse_args()
+    parser = _arguments()
+    options = parser.parse_args()
+    if options.arms is not None and "page" in options.part:
+        parser.error("--arms: the page is of all arms; name other parts")
     torch.set_num_threads(1)
     keep_freed_memory()
-    run(FULL, options.part, options.data, options.runs, options.exact, options.workers)
+    plan = FULL if options.arms is None else FULL.only(options.arms)
+    run(plan, options.part, options.data, options.runs, options.exact, options.workers)
 
 
 def run(
@@ -219,6 +223,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="a corpus as the preset demo has it; else it is built")
     parser.add_argument("--runs", type=Path, default=Path("runs/speed"), help="where models go")
     parser.add_argument("--exact", type=Path, help="trained models of the preset demo: FOLDER/seed0 and on")
+    parser.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="of wide, demo and circuits these: exact m10 …"
+    )
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side, a core each")
     return parser
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from benchmarks.ops_steps import Shape
 from benchmarks.speed_dense import Sweep
 from benchmarks.speed_shapes import FAMILIES, DenseShape
 from benchmarks.speed_time import Rounds, TimePlan
 from benchmarks.speed_trials import AMORTISED, EXACT, MAIN, Arm, Scale, WideScale
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig
 from sparsecircuits.presets import DEMO_TASKS, demo, demo_plan
 from sparsecircuits.prune import PruneConfig
@@ -39,6 +41,13 @@ class Plan:
     rounds: Rounds
     prune: PruneConfig
     tasks: tuple[str, ...]
+
+    def only(self, arms: Sequence[str]) -> Plan:
+        """Of both models these arms alone, by name: ``exact``, ``m10``, ``m10_time``."""
+        known = {arm.name for scale in (self.small, self.wide(self.rates[0])) for arm in scale.arms}
+        if unknown := [name for name in arms if name not in known]:
+            raise ConfigError(f"no arm {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        return replace(self, small=self.small.only(arms), wide=lambda lr: self.wide(lr).only(arms))
 
     @property
     def times(self) -> TimePlan:

@@ -105,19 +105,10 @@ def price_rows(scale: str, price: Price) -> list[dict[str, Any]]:
 
 def price_table(price: Price) -> str:
     """Every sparse training beside the cheapest dense one of its loss; then the cheapest of both kinds."""
-    lines = [
-        [
-            "sparse training",
-            "steps",
-            "loss",
-            "seconds",
-            "dense, seconds",
-            "sparse / dense",
-            "in FLOPs",
-            "dense model",
-        ]
-    ]
-    for row in rows(price):
+    heading = "sparse training|steps|loss|seconds|dense, seconds|sparse / dense|in FLOPs|dense model"
+    lines: list[list[str]] = [heading.split("|")]
+    found = rows(price)
+    for row in found:
         dense = row.seconds
         mark = " or less" if dense.first else ""
         lines.append(
@@ -127,7 +118,9 @@ def price_table(price: Price) -> str:
                 *(f"{row.flop_ratio:.1f}", curve_words(dense.curve)),
             ]
         )
-    parts = [markdown(lines)]
+    parts = [markdown(lines)] if found else []
+    if (left := len(price.sparse.seconds) - len(found)) > 0:
+        parts.append(f"The losses of {left} sparse trainings are reached by none of the dense ones.")
     best = both(price.sparse.seconds, price.dense.seconds, price.target)
     if best is not None:
         parts.append(_cheapest_words(best, price.target))

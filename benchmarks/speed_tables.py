@@ -29,7 +29,7 @@ def blocks(known: Known, rows: Sequence[Mapping[str, Any]]) -> str:
     """What stands between the page's markers, but for its source."""
     parts = ["### Against the goals", goals(rows)]
     if known.times is not None:
-        parts += ["### A step", _step_table(known.times["goal"]), _profile_table(known)]
+        parts += ["### A step", _step_table(known.times), _profile_table(known)]
     for name, scale in known.scales.items():
         if table := arms_table(known, scale):
             parts += [f"### Loss, {TITLES[name]}", table]
@@ -54,18 +54,20 @@ def missing_words(known: Known) -> str:
     return "\n\n".join(lines)
 
 
-def _step_table(goal: Mapping[str, Any]) -> str:
+def _step_table(times: Mapping[str, Any]) -> str:
+    goal = times["goal"]
     shape, taken, ratios = goal["shape"], goal["ms"], step_ratios(goal)
     lines = [["step", "ms", "naive / it", "lowest round", "highest"]]
-    for name, times in taken.items():
-        pairs = [a / b for a, b in zip(taken["naive"], times, strict=True)]
+    for name, found in taken.items():
+        pairs = [a / b for a, b in zip(taken["naive"], found, strict=True)]
         of = "" if name == "naive" else f"{ratios[name]:.2f}"
         ends = ["", ""] if name == "naive" else [f"{min(pairs):.2f}", f"{max(pairs):.2f}"]
-        lines.append([step_words(name), number(statistics.median(times)), of, *ends])
+        lines.append([step_words(name), number(statistics.median(found)), of, *ends])
     words = (
         f"Width {shape['width']}, {shape['layers']} layers, {shape['batch']} × {shape['context']} tokens, "
         f"vocabulary {shape['vocab']}, {100 * shape['density']:g}% kept, one thread; mean over a whole cycle "
-        f"of M steps, median of {len(taken['naive'])} rounds in which all kinds take their turn."
+        f"of M steps, median of {len(taken['naive'])} rounds in which all kinds take their turn. "
+        f"Taken at commit `{times['commit'][:7]}`; {times['machine']}."
     )
     return f"{words}\n\n{markdown(lines)}"
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class Profile:
         return {key: list(values) for key, values in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, data: dict[str, Iterable[float]]) -> Profile:
+    def from_json(cls, data: Mapping[str, Iterable[float]]) -> Profile:
         """The inverse of :meth:`to_json`."""
         return cls(**{key: tuple(values) for key, values in data.items()})
 

@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,12 @@ class Scale:
     name: str
     config: RunConfig
     arms: tuple[Arm, ...]
+    """The most telling first."""
     keep: bool
+
+    def only(self, arms: Sequence[str]) -> Scale:
+        """With these arms alone, by name."""
+        return replace(self, arms=tuple(arm for arm in self.arms if arm.name in arms))
 
 
 WideScale = Callable[[float], Scale]
