@@ -106,7 +106,7 @@ def price_rows(scale: str, price: Price) -> list[dict[str, Any]]:
 def price_table(price: Price) -> str:
     """Every sparse training beside the cheapest dense one of its loss; then the cheapest of both kinds."""
     heading = "sparse training|steps|loss|seconds|dense, seconds|sparse / dense|in FLOPs|dense model"
-    lines: list[list[str]] = [heading.split("|")]
+    lines: list[list[str]] = [[*heading.split("|")]]
     found = rows(price)
     for row in found:
         dense = row.seconds

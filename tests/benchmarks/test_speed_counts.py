@@ -15,7 +15,7 @@ from benchmarks.speed_flops import (
     weights_of,
 )
 from benchmarks.speed_frontier import Point, best_rates, frontier, least, next_rate
-from benchmarks.speed_price import Costs, Price, both, rows
+from benchmarks.speed_price import Costs, Price, both, price_table, rows
 from benchmarks.speed_time import Profile
 from benchmarks.speed_trials import equal_steps
 from sparsecircuits.model import GPTConfig
@@ -82,18 +82,27 @@ def test_equal_time() -> None:
     assert equal_steps(config(density=0.1, steps=100).train, 10, PROFILE) == 500  # 40 ms against 8
 
 
-A = [Point("a", 100, 0.1, 3.0, 1.0), Point("a", 400, 0.1, 2.0, 4.0), Point("a", 400, 0.2, 1.0, 4.0)]
+A = [
+    Point("plain_64", 100, 0.1, 3.0, 1.0),
+    Point("plain_64", 400, 0.1, 2.0, 4.0),
+    Point("plain_64", 400, 0.2, 1.0, 4.0),
+]
 B = [Point("b", 100, 0.1, 2.5, 8.0), Point("b", 200, 0.1, 0.5, 16.0)]
 
 
 def test_each_length_counts_at_its_best_rate() -> None:
-    assert best_rates([*A, *B]) == {"a": [A[0], A[2]], "b": B}
+    assert best_rates([*A, *B]) == {"plain_64": [A[0], A[2]], "b": B}
 
 
 def test_the_cheapest_lies_between_two_lengths() -> None:
     found = least([*A, *B], 2.0)  # half way from 3 to 1, and so at the square root of 1 x 4
     assert found is not None
-    assert (found.cost, found.curve, found.trained, found.first) == (pytest.approx(2.0), "a", A[1], False)
+    assert (found.cost, found.curve, found.trained, found.first) == (
+        pytest.approx(2.0),
+        "plain_64",
+        A[1],
+        False,
+    )
     found = least([*A, *B], 0.75)  # which a does not reach; 7/8 of the way from 8 to 16
     assert found is not None
     assert (found.cost, found.curve) == (pytest.approx(8 * 2 ** (7 / 8)), "b")
@@ -138,6 +147,12 @@ def test_prices_of_the_same_loss() -> None:
     best = both(price.sparse.seconds, price.dense.seconds, price.target)
     assert best is not None
     assert (best.sparse.curve, best.ratio) == ("no_anneal_m10", pytest.approx(2.5))
+    table = price_table(price)
+    assert "| exact step, annealed | 2200 | 2.0000 | 20 | 2 | 10.0 | 50.0 | plain GPT, width 64 |" in table
+    assert "the cheapest sparse way is M = 10, not annealed: 5 s." in table
+    assert "400 steps at rate 0.1, 4 s). That is 2.5 times as long" in table
+    unreached = price_table(Price(0.5, price.sparse, Costs(A[:1], A[:1])))
+    assert unreached == "The losses of 2 sparse trainings are reached by none of the dense ones."
 
 
 def test_circuits_are_compared_pair_by_pair() -> None:
