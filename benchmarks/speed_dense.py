@@ -34,7 +34,7 @@ class Sweep:
     lengths: tuple[int, ...]
     """Steps of the dense ones."""
     rates: Mapping[str, float]
-    """Where each family's search for a rate begins."""
+    """Where each family's search for a rate begins, at its first length."""
     most: int = 6
     """Rates tried at most."""
     sparse_lengths: tuple[int, ...] = ()
@@ -65,13 +65,15 @@ def train_dense(scale: str, plan: Sweep, data: Path, runs: Path) -> None:
     """All that is missing, one after the other."""
     corpus = Corpus.open(data)
     for shape in plan.shapes:
+        start = plan.rates[shape.family]
         for steps in plan.lengths:
             losses = losses_at(scale, shape, steps, runs)
-            while (rate := next_rate(losses, plan.rates[shape.family], plan.most)) is not None:
+            while (rate := next_rate(losses, start, plan.most)) is not None:
                 losses[rate] = _trained(
                     shape, steps, rate, corpus, folder_of(scale, shape, steps, rate, runs)
                 )
-            print(f"{scale} {shape.name} {steps} steps: {min(losses.values()):.4f}", flush=True)
+            start = min(losses, key=lambda one: losses[one])  # of the next length too it is likely good
+            print(f"{scale} {shape.name} {steps} steps: {losses[start]:.4f} at {start:g}", flush=True)
 
 
 def losses_at(scale: str, shape: DenseShape, steps: int, runs: Path) -> dict[float, float]:

@@ -99,16 +99,12 @@ FULL = Plan(
     small=small(),
     sweeps={
         "demo": Sweep(
-            shapes=shapes(16, 64, ((32, 2), (64, 2), (128, 2), (64, 1), (128, 1))),
-            lengths=(140, 280, 560, 1100),
+            shapes=shapes(16, 64, ((32, 2), (64, 2), (128, 2), (64, 1))),
+            lengths=(200, 500, 1250),
             rates=STARTS,
             sparse_lengths=(550, 1100, 2200),
         ),
-        "wide": Sweep(
-            shapes=shapes(8, 128, ((64, 2), (128, 2), (64, 1), (128, 1))),
-            lengths=(140, 280, 560),
-            rates=STARTS,
-        ),
+        "wide": Sweep(shapes=shapes(8, 128, ((64, 2), (128, 2))), lengths=(200, 500), rates=STARTS),
     },
     goal=Shape(width=1024, layers=2, batch=8, context=128, density=0.005),
     rounds=Rounds(),

@@ -99,7 +99,7 @@ def test_every_part_of_a_toy_plan(corpus: Path, work: Path) -> None:
         assert picture.stat().st_size > 10_000
     # Nothing is done again, and what a model was trained for stays as it was.
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
-    speed.run(PLAN, ["wide", "demo", "circuits", "dense"], corpus, runs, None, 1)
+    speed.run(PLAN, ["wide", "demo", "circuits", "dense", "dense_wide"], corpus, runs, None, 1)
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
