@@ -133,3 +133,19 @@ def test_the_order_of_work(work: Path) -> None:
     assert names[-1] == "demo/m10_c1/seed1"
     # Without times, none at equal time.
     assert len(list(speed_trials.trials(FULL.wide(0.02), None, work))) == 2 * 5
+
+
+def test_some_arms_alone() -> None:
+    plan = FULL.only(["exact", "m10_time"])
+    assert [arm.name for arm in plan.small.arms] == ["exact"]
+    assert [arm.name for arm in plan.wide(0.02).arms] == ["exact", "m10_time"]
+    with pytest.raises(ConfigError, match="no arm 'm11'; there are exact, m10, m100, m100_time, m10_c1"):
+        FULL.only(["m11"])
+
+
+def test_every_dense_model_of_the_plan_is_timed() -> None:
+    times = FULL.times
+    assert times.shapes == {name: sweep.shapes for name, sweep in FULL.sweeps.items()}
+    names = [shape.name for shape in times.shapes["demo"]]
+    assert len(set(names)) == len(names) == 12
+    assert (times.every, times.candidates) == ((5, 10, 20, 100), (10, 1.0))
