@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.speed_dense import curve_words
+from benchmarks.speed_dense import RECIPES, curve_words
 from benchmarks.speed_frontier import best_rates, frontier
 from benchmarks.speed_known import TITLES, Known
+from benchmarks.speed_trials import MAIN
 
 
 def of_arms(known: Known) -> list[dict[str, Any]]:
@@ -25,12 +26,18 @@ def of_arms(known: Known) -> list[dict[str, Any]]:
 
 
 def of_prices(known: Known) -> list[dict[str, Any]]:
-    """What :func:`~sparsecircuits.viz.speed_charts.price_figure` takes: each scale by seconds."""
+    """What :func:`~sparsecircuits.viz.speed_charts.price_figure` takes: each scale by seconds.
+
+    Of sparse models the exact and the main amortised step, with annealing and without.
+    """
+    curves = [f"{recipe}_m{every}" for recipe in RECIPES for every in (1, MAIN)]
     panels = []
     for name, price in known.prices.items():
         sparse: dict[str, list[tuple[float, float]]] = {}
-        for point in sorted(price.sparse.seconds, key=lambda one: one.cost):
-            sparse.setdefault(curve_words(point.curve), []).append((point.cost, point.loss))
+        for curve in curves:
+            points = [point for point in price.sparse.seconds if point.curve == curve]
+            if points:
+                sparse[curve_words(curve)] = sorted((point.cost, point.loss) for point in points)
         best = [point for rows in best_rates(price.dense.seconds).values() for point in rows]
         panels.append(
             {

@@ -71,3 +71,11 @@ def test_sparse_and_dense_on_a_logarithmic_axis() -> None:
     assert bottom < 1.7
     assert top == bottom + HEADROOM * (2.1 - bottom)  # the dense one of 9 nats is cut off
     assert legend(figure) == ["dense, each length's best rate", "dense, the best", "exact", "M = 10"]
+
+
+def test_a_curve_has_the_same_look_in_each_panel() -> None:
+    second = {**PRICES[0], "sparse": {"M = 10": [(5.0, 2.1)], "exact, not annealed": [(4.0, 2.2)]}}
+    one, two = price_figure([*PRICES, second]).axes
+    assert [line.get_color() for line in one.lines[3:]] == [two.lines[2].get_color()]
+    assert one.lines[2].get_color() == two.lines[3].get_color()  # told apart by its dashes
+    assert (one.lines[2].get_linestyle(), two.lines[3].get_linestyle()) == ("-", "--")

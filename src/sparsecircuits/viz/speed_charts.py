@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sparsecircuits.viz.style import BLUE, FAINT, INK, ORANGE, SOFT, new_figure, plain_axes, series_style
+from sparsecircuits.viz.style import DASHES, FAINT, INK, SOFT, new_figure, plain_axes, series_style
 
 #: Losses so many times as far above the lowest sparse one as the highest sparse one is are left out.
 HEADROOM = 1.15
@@ -63,8 +63,10 @@ def price_figure(panels: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         panels: with ``title``, ``unit`` (below the axis), ``sparse`` (name to points), ``dense`` (points) and
-            ``frontier`` (points); a point is (cost, loss).
+            ``frontier`` (points); a point is (cost, loss). Names come in pairs of two colours, and each pair
+            has a dash of its own.
     """
+    names = list(dict.fromkeys(name for panel in panels for name in panel["sparse"]))
     figure = new_figure(4.4 * len(panels) + 1.8, 4.0)
     shown = {}
     for number, panel in enumerate(panels):
@@ -72,9 +74,9 @@ def price_figure(panels: Sequence[Mapping[str, Any]]) -> Figure:
         (dots,) = axes.plot(*_columns(panel["dense"]), ".", color=FAINT, ms=4, zorder=1)
         (line,) = axes.plot(*_columns(panel["frontier"]), "-", color=SOFT, lw=1.6, zorder=2)
         shown |= {"dense, each length's best rate": dots, "dense, the best": line}
-        for index, (name, points) in enumerate(panel["sparse"].items()):
-            colour = (BLUE, ORANGE)[index % 2]
-            style = ("-", "--")[index // 2 % 2]
+        for name, points in panel["sparse"].items():
+            colour, _ = series_style(names.index(name) % 2)
+            style = DASHES[names.index(name) // 2 % len(DASHES)]
             (drawn,) = axes.plot(*_columns(points), style, color=colour, marker="o", ms=5, lw=1.4, zorder=3)
             shown[name] = drawn
         _limit(axes, [loss for points in panel["sparse"].values() for _, loss in points])
