@@ -63,11 +63,21 @@ class Plan:
 
 
 def wide(lr: float) -> Scale:
-    """Width 1024, two layers, 0.5% kept: where a dense gradient costs most."""
+    """Width 1024, two layers, 0.5% kept: where a dense gradient costs most.
+
+    Annealed fast: while most weights are left, steps cost three to five times as much, of any kind.
+    """
     config = RunConfig(
         model=GPTConfig(vocab_size=1024, n_ctx=128, n_layer=2, d_model=1024),
         train=TrainConfig(
-            steps=800, rows=8, lr=lr, density=0.005, anneal_stop=0.2, eval_every=400, checkpoint_every=200
+            steps=800,
+            rows=8,
+            lr=lr,
+            density=0.005,
+            anneal_stop=0.2,
+            anneal_shape="exponential",
+            eval_every=400,
+            checkpoint_every=200,
         ),
     )
     others = EVERY[1:]
