@@ -65,7 +65,7 @@ class Plan:
 def wide(lr: float) -> Scale:
     """Width 1024, two layers, 0.5% kept: where a dense gradient costs most.
 
-    Annealed fast: while most weights are left, steps cost three to five times as much, of any kind.
+    Annealed fast: while most weights are left, an exact step costs about five times as much as at the end.
     """
     config = RunConfig(
         model=GPTConfig(vocab_size=1024, n_ctx=128, n_layer=2, d_model=1024),
