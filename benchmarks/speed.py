@@ -196,7 +196,9 @@ def _price(plan: Plan, known: Known, scale: str, shorter: Sequence[Trial], runs:
         for config, loss in trained
     ]
     seconds, flops = zip(*points, strict=True)
-    return Price(statistics.fmean(exact.values()), Costs(seconds, flops), Costs(*dense))
+    left = speed_dense.missing(scale, plan.sweeps[scale], runs)
+    left += [trial.name for trial in (*known.trials[scale], *shorter) if trial.name not in known.found]
+    return Price(statistics.fmean(exact.values()), Costs(seconds, flops), Costs(*dense), len(left))
 
 
 def write(known: Known) -> None:

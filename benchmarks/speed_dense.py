@@ -76,6 +76,19 @@ def train_dense(scale: str, plan: Sweep, data: Path, runs: Path) -> None:
             print(f"{scale} {shape.name} {steps} steps: {losses[start]:.4f} at {start:g}", flush=True)
 
 
+def missing(scale: str, plan: Sweep, runs: Path) -> list[str]:
+    """Shapes and lengths whose search for a rate is not at its end."""
+    found = []
+    for shape in plan.shapes:
+        start = plan.rates[shape.family]
+        for steps in plan.lengths:
+            losses = losses_at(scale, shape, steps, runs)
+            if next_rate(losses, start, plan.most) is not None:
+                found.append(f"{shape.name}, {steps} steps")
+            start = min(losses, key=lambda one: losses[one]) if losses else start
+    return found
+
+
 def losses_at(scale: str, shape: DenseShape, steps: int, runs: Path) -> dict[float, float]:
     """Loss by rate, of what is trained."""
     found = {}

@@ -30,6 +30,8 @@ class Price:
     """The loss of its exact model, the mean over seeds."""
     sparse: Costs
     dense: Costs
+    missing: int = 0
+    """Trainings and searches that are not at their end."""
 
 
 class Row(NamedTuple):
@@ -121,6 +123,10 @@ def price_table(price: Price) -> str:
     parts = [markdown(lines)] if found else []
     if (left := len(price.sparse.seconds) - len(found)) > 0:
         parts.append(f"The losses of {left} sparse trainings are reached by none of the dense ones.")
+    if price.missing:
+        parts.append(
+            f"**Not complete**: {price.missing} trainings or searches for a rate are not at their end."
+        )
     best = both(price.sparse.seconds, price.dense.seconds, price.target)
     if best is not None:
         parts.append(_cheapest_words(best, price.target))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,8 @@ def test_prices_of_the_same_loss() -> None:
     assert "| exact step, annealed | 2200 | 2.0000 | 20 | 2 | 10.0 | 50.0 | plain GPT, width 64 |" in table
     assert "the cheapest sparse way is M = 10, not annealed: 5 s." in table
     assert "400 steps at rate 0.1, 4 s). That is 2.5 times as long" in table
+    assert "Not complete" not in table
+    assert "**Not complete**: 3 trainings or searches" in price_table(replace(price, missing=3))
     unreached = price_table(Price(0.5, price.sparse, Costs(A[:1], A[:1])))
     assert unreached == "The losses of 2 sparse trainings are reached by none of the dense ones."
 
