@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sparsecircuits.data.shards import Corpus
-from sparsecircuits.errors import CheckpointError, SaveError
+from sparsecircuits.errors import NOTHING_SAVED, CheckpointError, SaveError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train import Machine, Progress, Run, RunConfig, checkpoint, keeper, load_run, train
 from sparsecircuits.train.checkpoint import latest_checkpoint, save_checkpoint
@@ -206,6 +206,18 @@ def test_an_old_checkpoint_that_stays_is_no_failed_save(
     run = load_run(tmp_path / "run")
     assert run.events() == []
     assert metrics(run) == metrics(straight)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [(1, NOTHING_SAVED), (2, NOTHING_SAVED), (5, "saved at step 4"), (7, "saved at step 6")]
+)
+def test_an_interruption_says_what_is_saved(
+    step: int, said: str, config: RunConfig, corpus: Corpus, tmp_path: Path
+):
+    with pytest.raises(KeyboardInterrupt, match=f"^{said}$"):
+        train(config, corpus, tmp_path / "run", stop_after(step))
+    with pytest.raises(KeyboardInterrupt, match=f"^{said}$"):  # the same after it was found there
+        train(config, corpus, tmp_path / "run", stop_after(step))
 
 
 def names(run: Run) -> list[str]:
