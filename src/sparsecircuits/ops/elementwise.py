@@ -2,7 +2,8 @@
 
 On a CPU torch runs RMSNorm as five operations over the whole tensor, and GELU's gradient through erf; beside
 sparse products both would be a large part of a step. GELU and the AbsTopK that follows it in every MLP go
-together, so that what lies between them is never written.
+together, so that what lies between them is never written. On a GPU torch has both in one pass; ours are those
+that AbsTopK follows (``gpu/topk.py``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops import native
-from sparsecircuits.ops.abs_topk import abs_topk
+from sparsecircuits.ops import gpu, native
+from sparsecircuits.ops.abs_topk import TYPES, abs_topk
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
@@ -41,10 +42,26 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def gelu_abs_topk(x: Tensor, k: int) -> Tensor:
-    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass, the same value bit for bit."""
+    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass; on a CPU the same value bit for bit."""
+    if 1 <= k < x.shape[-1] <= gpu.WIDEST_ROW and gpu.takes(x, types=TYPES):
+        from sparsecircuits.ops.gpu import topk  # imports Triton
+
+        return topk.gelu_abs_topk(x, k)
     if 1 <= k < x.shape[-1] and native.takes(x):
         return (_gelu_abs_topk_now if native.undispatched(x) else _gelu_abs_topk)(x, k)[0]
     return abs_topk(gelu(x), k)
+
+
+def rms_norm_abs_topk(x: Tensor, weight: Tensor, k: int, eps: float | None = None) -> Tensor:
+    """``abs_topk(rms_norm(x, weight, eps), k)`` of ``x`` [..., dim]; on a GPU in one pass.
+
+    To rounding the same value: where rounding swaps two entries at the threshold, the other one stays.
+    """
+    if 1 <= k < x.shape[-1] <= gpu.WIDEST_ROW and weight.shape == x.shape[-1:] and gpu.takes(x, types=TYPES):
+        from sparsecircuits.ops.gpu import topk  # imports Triton
+
+        return topk.rms_norm_abs_topk(x, weight, torch.finfo(x.dtype).eps if eps is None else eps, k)
+    return abs_topk(rms_norm(x, weight, eps), k)
 
 
 def _rms_norm_now(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
