@@ -16,11 +16,11 @@ from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
+from sparsecircuits.cli.train_corpus import open_corpus, require_trainable, with_corpus
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
     from sparsecircuits.train import Machine
     from sparsecircuits.train.devices import Team
@@ -129,6 +129,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
 
     require_trackers(options.track)
     preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
+    if options.data is not None:
+        preset = with_corpus(preset, options.data)
     if options.show:
         if team.main:
             _show(preset, options.json)
@@ -137,12 +139,13 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
         raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
     require_memory(preset.run, machine, team.world)
+    team.on_main(lambda: require_trainable(preset, options.data, folder))
     with (
         contextlib.ExitStack() as held,
         Progress(None if team.main else Console(quiet=True)) as progress,
     ):
         team.on_main(lambda: held.enter_context(run_lock(folder)))
-        corpus = team.main_first(lambda: _corpus(preset, options.data, folder, progress))
+        corpus = team.main_first(lambda: open_corpus(preset, options.data, folder, progress.stage))
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
@@ -191,15 +194,6 @@ def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), bui
     if "data.vocab_size" in values:
         words = [*words, f"model.vocab_size={values['data.vocab_size']}"]
     return override(preset, words)
-
-
-def _corpus(preset: Preset, built: Path | None, folder: Path, progress: Progress) -> Corpus:
-    """The corpus that is there, or the preset's in ``RUN/data``."""
-    from sparsecircuits.data import Corpus, build_corpus
-
-    if built is not None:
-        return Corpus.open(built)
-    return build_corpus(preset.data, folder / "data", progress.stage)
 
 
 def _list_presets(as_json: bool) -> None:

@@ -21,6 +21,7 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.finished import verify_finished
 from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
@@ -87,11 +88,13 @@ def train(
             of another config.
         DataError: a corpus smaller than one context.
         RunLocked: somebody else trains in the folder.
-        CheckpointError: there are checkpoints, and none is whole.
+        CheckpointError: there are checkpoints, and none is whole, or they are another run's; or the finished
+            model that is there is damaged.
         TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
         OutOfMemory: memory ran out; the last checkpoint stays.
         SaveError: the last checkpoint or the finished model could not be written.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM. It says at which
+            step the run is saved.
         PeerFailed: another process of the training failed.
     """
     machine = machine or Machine()
@@ -125,9 +128,14 @@ def _begin(
 
 
 def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
-    """The end of the run that is there, if it has come to it."""
-    done = Run.create(folder, config, corpus).result() if (folder / RUN_FILE).is_file() else None
-    return None if done is None else TrainResult(**done)
+    """The end of the run that is there, if it has come to it and its model is whole."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    run = Run.create(folder, config, corpus)
+    if (done := run.result()) is None:
+        return None
+    verify_finished(folder, config.train.steps)
+    return TrainResult(**done)
 
 
 class _Training:
@@ -261,7 +269,7 @@ class Validated(NamedTuple):
 def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -> Validated:
     recipe, context = config.train, config.context
     few, last = recipe.eval_tokens // 8, done == recipe.steps
-    limit = recipe.eval_tokens if last else few
+    limit = recipe.validated_on(done)
     loss, vitals = validate(model, corpus.val, limit=limit, sample=few, context=context)
     interim = evaluate(model, corpus.val, limit=few, context=context) if last else loss
     return Validated(loss, vitals, interim)
