@@ -56,6 +56,9 @@ def test_mistakes(call, tmp_path: Path) -> None:
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("error: ")
     assert "idoms" in done.err
+    done = call("data", "--out", tmp_path / "corpus", "--source", "", *SMALL)
+    assert done.code == 2
+    assert done.err == "error: source '': it names nothing; the folder in which one is, is '.'\n"
     done = call("data", "--out", tmp_path / "corpus", "--vocab-size", "100")
     assert (done.code, done.err) == (2, "error: DataConfig.vocab_size is 100; the minimum is 257\n")
 

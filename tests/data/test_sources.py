@@ -145,7 +145,7 @@ def test_bad_rows_are_named_with_their_number(tmp_path: Path):
 
 
 def test_all_skips_are_counted_and_the_first_named(tmp_path: Path):
-    path = jsonl(tmp_path / "a.jsonl", *[b"{}"] * 60, json.dumps({"text": "good"}).encode())
+    path = jsonl(tmp_path / "a.jsonl", *[b'{"text": 3}'] * 60, json.dumps({"text": "good"}).encode())
     report = SourceReport()
     assert texts(path, report=report) == ["good"]
     assert sum(report.skipped.values()) == 60

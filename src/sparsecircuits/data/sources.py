@@ -39,9 +39,10 @@ from pathlib import Path
 
 from sparsecircuits.data.extras import import_extra
 from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.rows import read_jsonl
 from sparsecircuits.data.specs import MADE_SOURCES, Spec, parse_spec
 from sparsecircuits.data.tables import check_hub_name, read_hub, read_parquet
-from sparsecircuits.data.texts import PACKED, kind_of, read_jsonl, read_text_file
+from sparsecircuits.data.texts import PACKED, kind_of, read_text_file
 from sparsecircuits.errors import DataError, near_misses
 
 TEXT_SUFFIXES = (".py", ".txt")
@@ -156,7 +157,7 @@ def _read_files(
     random.Random(seed).shuffle(shuffled)
     for path, origin in shuffled:
         if (kind := kind_of(path)) == ".jsonl":
-            yield from read_jsonl(path, spec.column, report)
+            yield from read_jsonl(path, spec.column, report, chosen="column" in spec.options)
         elif kind == ".parquet":
             yield from read_parquet(path, spec.column, report)
         else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparsecircuits.data.extras import import_extra
 from sparsecircuits.data.reports import Document, SourceReport
-from sparsecircuits.data.texts import text_of_row
+from sparsecircuits.data.rows import missing_column, text_of_row
 from sparsecircuits.errors import DataError, near_misses
 
 _ROWS = 64
@@ -87,10 +87,7 @@ def require_column(column: str, known: Iterable[str], source: str) -> None:
     """Raise :class:`DataError` with the columns that there are unless ``column`` is among them."""
     known = list(known)
     if column not in known:
-        raise DataError(
-            f"source {source!r}: no column {column!r}; {near_misses(column, known)}; "
-            "choose one with ?column=NAME"
-        )
+        raise DataError(missing_column(column, known, source))
 
 
 def _opened(datasets: Any, name: str, split: str | None, revision: str | None) -> Any:
