@@ -51,6 +51,15 @@ def test_the_table_names_what_was_skipped(call, texts: Path, tmp_path: Path) -> 
     assert "empty" not in lines["idioms"]
 
 
+def test_what_was_asked_for_and_is_not_there_is_said(call, texts: Path, tmp_path: Path) -> None:
+    words = ("data", "--out", tmp_path / "corpus", "--source", texts, *SMALL[:-1], "999999999")
+    done = call(*words)
+    (line,) = [line for line in done.out.splitlines() if "to validate on" in line]
+    assert line.startswith("not all that was asked for: ")
+    assert line.endswith(" of 999,999,999 tokens to validate on: its sources have no more text")
+    assert line.removeprefix("not all that was asked for: ") in call(*words, "--json").json["shortfalls"]
+
+
 def test_mistakes(call, tmp_path: Path) -> None:
     done = call("data", "--out", tmp_path / "corpus", "--source", "idoms", *SMALL)
     assert done.code == 2

@@ -36,6 +36,16 @@ def test_overrides_reach_the_run_and_the_same_command_finds_it_done(
     assert again.err == ""  # no step was taken
 
 
+def test_a_validation_on_less_than_was_asked_for_is_said(call, trained: Path, tmp_path: Path) -> None:
+    done = call(
+        "train", tmp_path / "mine", *SHORT, "--set", "train.eval_tokens=9999", "--data", trained / "data"
+    )
+    assert done.code == 0
+    assert done.err.splitlines()[0] == (
+        "not all that was asked for: validation on 8,192 of train.eval_tokens=9,999: there are no more"
+    )
+
+
 def test_checkpoints_that_stay_and_memory_that_runs_out(
     call, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

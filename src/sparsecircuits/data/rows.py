@@ -1,9 +1,9 @@
 """Rows as documents: ``.jsonl`` files, and the text of any row, be it of a file or a table.
 
 Each line of a ``.jsonl`` is an object, of which one field is the text. What is no row, or has no text, is
-left out and named. That the field is the wrong one is an error, as a column is that a table does not have: of the
-first :data:`ROWS_LOOKED_AT` objects, or of a whole file, more than half lack it. A field that the user chose
-(``?column=NAME``) is taken at his word, as long as one object of the file has it.
+left out and named. That the field is the wrong one is an error, as a column is that a table does not have: of
+the first :data:`ROWS_LOOKED_AT` objects, or of a whole file, more than half lack it. A field that the user
+chose (``?column=NAME``) is taken at his word, as long as one object of the file has it.
 """
 
 from __future__ import annotations
