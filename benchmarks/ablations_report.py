@@ -200,7 +200,7 @@ def _clip_line(clip: Mapping[str, Any]) -> str:
     )
     return (
         f"`{CLIP}` divides gradients by their RMS where that exceeds 1. In {clip['steps']:,} logged steps of "
-        f"{clip['models']} trainings it is {clip['largest']:.2g} at most, and above 1 {acts}.{same if clip['pairs'] else ''}"
+        f"{clip['models']} trainings it is {clip['largest']:.2g} at most, and above 1 {acts}.{same}"
     )
 
 
