@@ -56,6 +56,7 @@ def test_what_was_asked_for_and_is_not_there_is_said(call, texts: Path, tmp_path
     done = call(*words)
     (line,) = [line for line in done.out.splitlines() if "to validate on" in line]
     assert line.startswith("not all that was asked for: ")
+    assert "(100%)" in [line for line in done.err.splitlines() if line.startswith("tokens ")][-1]
     assert line.endswith(" of 999,999,999 tokens to validate on: its sources have no more text")
     assert line.removeprefix("not all that was asked for: ") in call(*words, "--json").json["shortfalls"]
 

@@ -103,12 +103,16 @@ def test_lines_that_coincide_can_be_told_apart() -> None:
     for axes in (panel(figure, "density of the matrices"), panel(figure, "dead MLP neurons")):
         assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
     assert [figure.axes[0].lines[number].get_linestyle() for number in (1, 5)] == ["-", "--"]
+    other = [{**row, "density": 0.9 * row["density"], "loss": 9.0} for row in SPARSE]
+    figure = training_figure({"one": SPARSE, "other": other})
+    assert [line.get_linestyle() for line in panel(figure, "density of the matrices").lines] == ["-", "-"]
+    assert [figure.axes[0].lines[number].get_linestyle() for number in (1, 5)] == ["-", "-"]
 
 
 def test_points_at_the_end_of_an_axis_are_whole() -> None:
-    figure = training_figure({"one": [*SPARSE[:2], {**SPARSE[2], "dead_neurons": 0.0}]})
+    figure = training_figure({"one": [*SPARSE[:1], {**SPARSE[1], "dead_neurons": 0.0}, *SPARSE[:1]]})
     dead = panel(figure, "dead MLP neurons")
-    assert dead.get_ylim()[0] == 0  # where the last point is
+    assert dead.get_ylim()[0] == 0  # where the point is
     assert (dead.lines[0].get_marker(), dead.lines[0].get_clip_on()) == ("o", False)
 
 

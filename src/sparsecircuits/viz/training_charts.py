@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
 
-from sparsecircuits.viz.style import DASHES, INK, SOFT, new_figure, plain_axes, series_style
+from sparsecircuits.viz.style import INK, SOFT, new_figure, plain_axes, series_style
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,6 +23,8 @@ Rows = Sequence[Mapping[str, Any]]
 HALF_LIFE = 0.01
 #: Where a run has seen so many times as many tokens as another, the axis of tokens is logarithmic.
 FAR_APART = 8
+#: Of a line, and of one that coincides with one, two, ... earlier ones; gaps are as wide as dashes or wider.
+_DASHES = ("-", (0, (4, 4)), (0, (2, 6)), (0, (1, 7)))
 _AT_END: Mapping[str, Any] = {"ls": "none", "marker": "*", "ms": 10, "mec": "white", "mew": 0.8, "zorder": 4}
 
 
@@ -65,8 +67,8 @@ PANELS = (
 def training_figure(runs: Mapping[str, Rows], unfinished: Collection[str] = ()) -> Figure:
     """Loss and validation loss, and below them the other series, over the tokens seen; one colour a run.
 
-    The validation at the end of training is on eight times the text of those before, so it stands apart. Where
-    lines coincide, the dashes of the later run let the earlier one's be seen.
+    The validation at the end of training is on eight times the text of those before, so it stands apart. A
+    line that coincides with an earlier run's is dashed, so that both are seen.
 
     Args:
         runs: name -> its metrics (:meth:`~sparsecircuits.train.Run.metrics`): rows with ``tokens``, ``loss``,
@@ -122,11 +124,12 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 def _draw_losses(axes: Axes, runs: Mapping[str, Rows], unfinished: Collection[str]) -> None:
     ended = False
+    dashes = _Dashes()
     for index, (name, rows) in enumerate(runs.items()):
         colour, marker = series_style(index)
         tokens, losses = points(rows, "loss")
         axes.plot(tokens, losses, color=colour, lw=0.6, alpha=0.3, zorder=2)
-        axes.plot(tokens, smoothed(losses), color=colour, lw=1.2, zorder=3, ls=_dashes(index))
+        axes.plot(tokens, smoothed(losses), color=colour, lw=1.2, zorder=3, ls=dashes.of(tokens, losses))
         during, end = rows, rows[:0]
         if rows and name not in unfinished and rows[-1].get("val_loss") is not None:
             during, end = rows[:-1], rows[-1:]
@@ -146,6 +149,7 @@ def _draw_losses(axes: Axes, runs: Mapping[str, Rows], unfinished: Collection[st
 
 def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
     without = []
+    dashes = _Dashes()
     for index, (name, rows) in enumerate(runs.items()):
         colour, marker = series_style(index)
         tokens, values = points(rows, panel.key)
@@ -153,7 +157,7 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
             without.append(name)
             continue
         few = len(tokens) < len(rows) / 2 or len(tokens) == 1  # at validations only
-        (line,) = axes.plot(tokens, values, color=colour, lw=1.2, ls=_dashes(index), zorder=2)
+        (line,) = axes.plot(tokens, values, color=colour, lw=1.2, ls=dashes.of(tokens, values), zorder=2)
         if few:
             line.set(marker=marker, markersize=3, clip_on=False)  # whole where the axis ends at a point
     if panel.log:
@@ -172,8 +176,23 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
         axes.set_title(note, loc="right", fontsize=7, color=SOFT)
 
 
-def _dashes(index: int) -> str:
-    return DASHES[index % len(DASHES)]
+class _Dashes:
+    """The line styles of one panel, asked for in the order in which lines are drawn."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[float, float]] = []
+
+    def of(self, tokens: Sequence[float], values: Sequence[float]) -> Any:
+        """Solid; dashed where an earlier line has a quarter or more of the values at the same tokens."""
+        line = dict(zip(tokens, values, strict=True))
+        covered = sum(_coincide(line, earlier) for earlier in self._lines)
+        self._lines.append(line)
+        return _DASHES[min(covered, len(_DASHES) - 1)]
+
+
+def _coincide(line: Mapping[float, float], other: Mapping[float, float]) -> bool:
+    both = line.keys() & other.keys()
+    return 4 * sum(math.isclose(line[x], other[x]) for x in both) >= len(both) > 0
 
 
 def _far_apart(runs: Mapping[str, Rows]) -> bool:
