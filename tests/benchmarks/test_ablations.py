@@ -134,6 +134,7 @@ def test_the_page_says_whether_the_clip_ever_acts(tmp_path: Path) -> None:
     logged = ablations.gradients(planned, found, tmp_path)
     assert logged == {clip: [0.007, 0.003], Key("grad_clip", 0, 10.0): [0.5]}
     told = ablations_report.clipped(found, logged)
+    assert told is not None
     assert told == {"largest": 0.5, "steps": 3, "above": 0, "models": 2, "pairs": 1, "equal": 1}
     rows = ablations_report.rows(found)
     result = {"command": "c", "commit": "1234567", "machine": "m", "rows": rows, "clip": told, "planned": 1}

@@ -136,7 +136,7 @@ def test_interrupted(install: Install, capsys: pytest.CaptureFixture[str], name:
     ("words", "said"),
     [
         (["--step", "5"], "unrecognized options: --step, 5; did you mean '--steps'?"),
-        (["--steps", "x"], "--steps: invalid literal"),
+        (["--steps", "x"], "--steps: 'x' is not a whole number"),
         (["--steps", "-1"], "Options.steps is -1; it must not be negative\n"),
     ],
 )
