@@ -125,7 +125,7 @@ def test_a_run_needs_a_name(call) -> None:
         (["--set", "train.context=65"], "train.context is 65; the model's n_ctx is 64"),
         (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
         (["--track", "clearml"], "invalid choice 'clearml'"),
-        (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
+        (["--set", "train.density=2"], "train.density is 2.0; it must be in (0, 1]"),
         (["--set", "model.vocab_size=300"], "set data.vocab_size"),
         (["--data", "here", "--set", "data.seed=1"], "leave out data.seed"),
         (["--data", "nowhere"], "nowhere"),
