@@ -168,7 +168,7 @@ def test_a_warning_is_one_plain_line(install: Install) -> None:
     ("words", "said"),
     [
         (["--step", "5"], "unrecognized options: --step, 5; did you mean '--steps'?"),
-        (["--steps", "x"], "--steps: invalid literal"),
+        (["--steps", "x"], "--steps: 'x' is not a whole number"),
         (["--steps", "-1"], "Options.steps is -1; it must not be negative\n"),
     ],
 )

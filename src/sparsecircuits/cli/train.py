@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -148,6 +149,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
         corpus = team.main_first(lambda: open_corpus(preset, options.data, folder, progress.stage))
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
+        if team.main:
+            _say_shortfalls(corpus, config.train.eval_tokens)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
         per_step = config.train.rows * config.context
 
@@ -194,6 +197,19 @@ def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), bui
     if "data.vocab_size" in values:
         words = [*words, f"model.vocab_size={values['data.vocab_size']}"]
     return override(preset, words)
+
+
+def _say_shortfalls(corpus: Corpus, eval_tokens: int) -> None:
+    """Where the corpus has less than it, or the validation, was to have: a line each on stderr."""
+    from sparsecircuits.data.shortfall import shortfalls
+
+    told = shortfalls(corpus.manifest)
+    if len(corpus.val) < eval_tokens:
+        told.append(
+            f"validation on {len(corpus.val):,} of train.eval_tokens={eval_tokens:,}: there are no more"
+        )
+    for line in told:
+        print(f"not all that was asked for: {line}", file=sys.stderr)
 
 
 def _list_presets(as_json: bool) -> None:

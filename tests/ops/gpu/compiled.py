@@ -33,8 +33,8 @@ def main() -> None:
         x, weight = torch.zeros(128, 64, dtype=dtype), torch.eye(32, 64)
         pattern = linear.find(weight, 32)
         rest = (*pattern, *map(linear.longest_first, (pattern.start, pattern.column_start)))
-        y, turned = torch.ops.sparsecircuits.gpu_sparse_linear(x, weight, torch.zeros(32), *rest)
-        torch.ops.sparsecircuits.gpu_sparse_linear_backward(y, turned, torch.zeros(32), *rest, [True] * 3)
+        y, turned = torch.ops.sparsecircuits_gpu.sparse_linear(x, weight, torch.zeros(32), *rest)
+        torch.ops.sparsecircuits_gpu.sparse_linear_backward(y, turned, torch.zeros(32), *rest, [True] * 3)
     kind = "float32"
     row = [torch.zeros(5)]
     adam.step(

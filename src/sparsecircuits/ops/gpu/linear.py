@@ -157,7 +157,7 @@ def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tens
     return out.sum(0)
 
 
-@torch.library.custom_op("sparsecircuits::gpu_sparse_linear", mutates_args=())
+@torch.library.custom_op("sparsecircuits_gpu::sparse_linear", mutates_args=())
 def _sparse_linear(
     x: Tensor,
     weight: Tensor,
@@ -178,7 +178,7 @@ def _sparse_linear(
     return _turned_back(y, len(x)), wide
 
 
-@torch.library.custom_op("sparsecircuits::gpu_sparse_linear_backward", mutates_args=())
+@torch.library.custom_op("sparsecircuits_gpu::sparse_linear_backward", mutates_args=())
 def _sparse_linear_backward(
     grad: Tensor,
     x: Tensor,
