@@ -22,6 +22,7 @@ from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
     from sparsecircuits.train import Machine
     from sparsecircuits.train.devices import Team
