@@ -23,12 +23,13 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import ablations_report as told
-from benchmarks.ablations_report import Found, Key
+from benchmarks.ablations_report import CLIP, Found, Key
 from benchmarks.report import fill, save
 from sparsecircuits.data import build_corpus
 from sparsecircuits.presets import ABLATIONS, BASELINE, Ablation, demo
 from sparsecircuits.study.ablations import FIGURES, run_trial
 from sparsecircuits.study.jobs import Job, run_jobs
+from sparsecircuits.train.run import METRICS_FILE
 from sparsecircuits.viz.ablation_charts import differences_figure, rates_figure
 from sparsecircuits.viz.style import save_chart
 
@@ -77,7 +78,7 @@ def main() -> None:
         wanted = [trial for trial in planned if trial.entry.name not in options.leave_out]
         train_all(wanted, options.data, options.runs, options.workers)
     if not options.train_only:
-        write(collected(planned, options.runs), planned)
+        write(collected(planned, options.runs), planned, options.runs)
 
 
 def collected(planned: Sequence[Trial], runs: Path) -> Found:
@@ -88,7 +89,19 @@ def collected(planned: Sequence[Trial], runs: Path) -> Found:
     }
 
 
-def write(found: Found, planned: Sequence[Trial]) -> None:
+def gradients(planned: Sequence[Trial], found: Found, runs: Path) -> dict[Key, list[float]]:
+    """The logged RMS of the gradients of each training that clips them by it, as far as they are finite."""
+    logged = {}
+    for trial in planned:
+        path = runs / trial.name / METRICS_FILE
+        if trial.entry.name == CLIP and trial.key in found and path.is_file():
+            rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            sizes = [row.get("grad_rms") for row in rows]
+            logged[trial.key] = [size for size in sizes if isinstance(size, float)]
+    return logged
+
+
+def write(found: Found, planned: Sequence[Trial], runs: Path) -> None:
     """The figures, the page and its pictures."""
     if Key(BASELINE.name, SEEDS[0]) not in found:
         sys.exit("the baseline is not trained yet")
@@ -102,6 +115,7 @@ def write(found: Found, planned: Sequence[Trial]) -> None:
         deviation=spread,
         baseline=told.baseline(found),
         rows=rows,
+        clip=told.clipped(found, gradients(planned, found, runs)),
     )
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), SCRIPT, told.tables(result)), encoding="utf-8")
     dots = [{"name": row["name"], **row["from_baseline"]} for row in rows if row["from_baseline"]["by_seed"]]

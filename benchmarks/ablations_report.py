@@ -16,6 +16,8 @@ from sparsecircuits.study.ablations import Verdict, differences, judge, seed_spr
 
 #: The seed that other rates were tried with.
 RATE_SEED = 0
+#: The ablation that divides gradients by their RMS where it exceeds 1, and the one that never does.
+CLIP, UNCLIPPED = "grad_clip", "grad_none"
 #: How often a difference that is none lies beyond two standard errors.
 CHANCE = math.erfc(math.sqrt(2))
 
@@ -132,6 +134,22 @@ def _mean(values: Any) -> float | None:
     return statistics.fmean(known) if known else None
 
 
+def clipped(found: Found, logged: Mapping[Key, Sequence[float]]) -> dict[str, Any] | None:
+    """Whether the clip ever acts: the largest RMS that was logged, and whether losses differ by it."""
+    sizes = {key: max(values) for key, values in logged.items() if values}
+    if not sizes:
+        return None
+    pairs = [(key, key._replace(name=UNCLIPPED)) for key in sizes if key._replace(name=UNCLIPPED) in found]
+    return {
+        "largest": max(sizes.values()),
+        "steps": sum(len(logged[key]) for key in sizes),
+        "above": sum(size > 1 for key in sizes for size in logged[key]),
+        "models": len(sizes),
+        "pairs": len(pairs),
+        "equal": sum(_loss(found[one]) == _loss(found[other]) for one, other in pairs),
+    }
+
+
 def figures(found: Found, planned: Sequence[Key]) -> list[dict[str, Any]]:
     """The rows of ``docs/results/ablations.json``: what was trained, what holds, and each difference."""
     table = rows(found)
@@ -166,10 +184,24 @@ def tables(result: Mapping[str, Any]) -> str:
         )
     parts += ["### Findings", _table([row for row in table if row["expected"]], judged=True)]
     parts += ["### Where no finding is known here", _table([row for row in table if not row["expected"]])]
+    if clip := result.get("clip"):
+        parts.append(_clip_line(clip))
     rates = [row for row in (result["baseline"], *table) if row["at_best_rate"]]
     if rates:
         parts += ["### At other learning rates", _RATES, _rate_table(rates)]
     return "\n\n".join(parts)
+
+
+def _clip_line(clip: Mapping[str, Any]) -> str:
+    """Whether the clip acts, in words."""
+    acts = f"in {clip['above']} of them" if clip["above"] else "in none of them: the clip never acts there"
+    same = (
+        f" Of {clip['pairs']} pairs of one seed and rate {clip['equal']} end at exactly `{UNCLIPPED}`'s loss."
+    )
+    return (
+        f"`{CLIP}` divides gradients by their RMS where that exceeds 1. In {clip['steps']:,} logged steps of "
+        f"{clip['models']} trainings it is {clip['largest']:.2g} at most, and above 1 {acts}.{same}"
+    )
 
 
 def band(result: Mapping[str, Any]) -> float:

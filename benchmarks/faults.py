@@ -94,7 +94,11 @@ def _write(counts: dict[str, Any]) -> str:
         held = f"{row['good']:,}" if row["good"] == row["cases"] else f"**{row['good']:,}**"
         noticed = "yes" if row["sabotage_noticed"] else "**no**"
         lines.append([f"{kind} {KINDS[kind].about}", held, f"{row['cases']:,}", noticed])
-    block = "\n\n".join([source(result), markdown(lines), short(result)])
+    goals = (
+        f"The goal of each of the {len(there)} rows is that all its cases hold; one figure more is that in "
+        f"every row broken code is noticed. {short(result)}"
+    )
+    block = "\n\n".join([source(result), markdown(lines), goals])
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), SCRIPT, block), encoding="utf-8")
     return short(result)
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from sparsecircuits.data import DataConfig, build_corpus
     from sparsecircuits.model import GPTConfig, Node, SparseGPT
     from sparsecircuits.model.generate import generate
+    from sparsecircuits.presets import get_preset
     from sparsecircuits.prune import PruneConfig, prune
     from sparsecircuits.tasks import Task, get_task
-    from sparsecircuits.train import RunConfig, TrainConfig, evaluate, load_run, train
+    from sparsecircuits.train import Machine, RunConfig, TrainConfig, evaluate, load_run, train
     from sparsecircuits.validate import necessity
 
     __version__: str
@@ -32,6 +33,7 @@ __all__ = [
     "Circuit",
     "DataConfig",
     "GPTConfig",
+    "Machine",
     "Node",
     "PruneConfig",
     "RunConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "build_corpus",
     "evaluate",
     "generate",
+    "get_preset",
     "get_task",
     "load_circuit",
     "load_run",
@@ -56,9 +59,10 @@ _HOMES = {
     "data": ("DataConfig", "build_corpus"),
     "model": ("GPTConfig", "Node", "SparseGPT"),
     "model.generate": ("generate",),
+    "presets": ("get_preset",),
     "prune": ("PruneConfig", "prune"),
     "tasks": ("Task", "get_task"),
-    "train": ("RunConfig", "TrainConfig", "evaluate", "load_run", "train"),
+    "train": ("Machine", "RunConfig", "TrainConfig", "evaluate", "load_run", "train"),
     "validate": ("necessity",),
 }
 _HOME = {name: package for package, names in _HOMES.items() for name in names}

@@ -59,6 +59,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody, such as a cluster's scheduler, asked the program to end, as Ctrl-C does."""
 
 
+NOTHING_SAVED = "nothing is saved yet"
+"""What a KeyboardInterrupt that ends a training says where it is so; else at which step it is saved."""
+
+
 class HubError(CheckpointError):
     """The Hugging Face Hub has no such model or revision, lets no one in, or does not answer."""
 

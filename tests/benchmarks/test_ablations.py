@@ -102,7 +102,7 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "docs").mkdir()
     (tmp_path / ablations.PAGE).write_text(page, encoding="utf-8")
     planned = list(ablations.trials())
-    ablations.write(ablations.collected(planned, runs), planned)
+    ablations.write(ablations.collected(planned, runs), planned, runs)
     written = (tmp_path / ablations.PAGE).read_text(encoding="utf-8")
     assert f"**Not complete**: {len(planned) - len(FOUND)} of {len(planned)} models" in written
     assert "Of 4 findings 3 hold here, 1 is the other way round (`no_anneal`)." in written
@@ -121,6 +121,30 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path, monkeypatch: pyt
     } in (result["figures"])
     assert (tmp_path / ablations.PICTURE).stat().st_size > 5_000
     assert (tmp_path / ablations.RATES_PICTURE).stat().st_size > 5_000
+
+
+def test_the_page_says_whether_the_clip_ever_acts(tmp_path: Path) -> None:
+    clip, none = Key("grad_clip", 0), Key("grad_none", 0)
+    found = FOUND | {clip: trained(2.4), none: trained(2.4), Key("grad_clip", 0, 10.0): trained(2.3)}
+    planned = list(ablations.trials())
+    for folder, sizes in (("seed0", [0.007, 0.003]), ("seed0_x10", [0.5, "inf", None])):
+        path = tmp_path / "grad_clip" / folder / "metrics.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps({"step": 1, "grad_rms": size}) + "\n" for size in sizes))
+    logged = ablations.gradients(planned, found, tmp_path)
+    assert logged == {clip: [0.007, 0.003], Key("grad_clip", 0, 10.0): [0.5]}
+    told = ablations_report.clipped(found, logged)
+    assert told is not None
+    assert told == {"largest": 0.5, "steps": 3, "above": 0, "models": 2, "pairs": 1, "equal": 1}
+    rows = ablations_report.rows(found)
+    result = {"command": "c", "commit": "1234567", "machine": "m", "rows": rows, "clip": told, "planned": 1}
+    result |= {"missing": [], "baseline": ablations_report.baseline(found), "deviation": 0.01}
+    page = ablations_report.tables(result)
+    assert "In 3 logged steps of 2 trainings it is 0.5 at most, and above 1 in none of them: the clip" in page
+    assert "Of 1 pairs of one seed and rate 1 end at exactly `grad_none`'s loss." in page
+    page = ablations_report.tables(result | {"clip": told | {"largest": 3.0, "above": 2, "equal": 0}})
+    assert "it is 3 at most, and above 1 in 2 of them. Of 1" in page
+    assert ablations_report.clipped(found, {}) is None
 
 
 def test_the_order_of_work() -> None:

@@ -51,11 +51,24 @@ def test_the_table_names_what_was_skipped(call, texts: Path, tmp_path: Path) -> 
     assert "empty" not in lines["idioms"]
 
 
+def test_what_was_asked_for_and_is_not_there_is_said(call, texts: Path, tmp_path: Path) -> None:
+    words = ("data", "--out", tmp_path / "corpus", "--source", texts, *SMALL[:-1], "999999999")
+    done = call(*words)
+    (line,) = [line for line in done.out.splitlines() if "to validate on" in line]
+    assert line.startswith("not all that was asked for: ")
+    assert "(100%)" in [line for line in done.err.splitlines() if line.startswith("tokens ")][-1]
+    assert line.endswith(" of 999,999,999 tokens to validate on: its sources have no more text")
+    assert line.removeprefix("not all that was asked for: ") in call(*words, "--json").json["shortfalls"]
+
+
 def test_mistakes(call, tmp_path: Path) -> None:
     done = call("data", "--out", tmp_path / "corpus", "--source", "idoms", *SMALL)
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("error: ")
     assert "idoms" in done.err
+    done = call("data", "--out", tmp_path / "corpus", "--source", "", *SMALL)
+    assert done.code == 2
+    assert done.err == "error: source '': it names nothing; the folder in which one is, is '.'\n"
     done = call("data", "--out", tmp_path / "corpus", "--vocab-size", "100")
     assert (done.code, done.err) == (2, "error: DataConfig.vocab_size is 100; the minimum is 257\n")
 

@@ -183,3 +183,16 @@ def test_help_does_not_wait_for_torch() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--against OTHER" in out
     assert out.splitlines()[-1] == "False"
+
+
+def test_a_checkpoint_is_measured_like_a_model(call, own_run: Path) -> None:
+    words = ("eval", own_run, "--task", "else_elif", "--pairs", "8")
+    whole = call(*words, "--json").json
+    last = call(*words, "--checkpoint", "250", "--json").json
+    assert (whole["checkpoint"], last["checkpoint"]) == (None, 250)
+    assert last["val_loss"] == whole["val_loss"]  # that of the last step
+    assert last["density"] == whole["density"]
+    assert call(*words, "--checkpoint", "best").out.startswith(
+        f"{own_run}, checkpoint best: validation loss "
+    )
+    assert "does not go with --against" in call(*words, "--checkpoint", "best", "--against", own_run).err

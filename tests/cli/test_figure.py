@@ -15,6 +15,7 @@ from sparsecircuits.circuit import save_circuit
 from sparsecircuits.circuit.files import circuit_hash, load_circuit
 from sparsecircuits.cli.figure import write_csv
 from sparsecircuits.examples import example_folder
+from sparsecircuits.train import load_run
 from sparsecircuits.validate.card import Card
 from sparsecircuits.validate.outcome import Outcome
 from sparsecircuits.validate.thresholds import THRESHOLDS
@@ -43,11 +44,12 @@ def test_training(call, mine: Path, tmp_path: Path) -> None:
     done = call("figure", "training", mine, "--out", out, "--csv", points)
     assert (done.code, done.out) == (0, f"{out}\n")
     assert out.read_bytes().startswith(b"<?xml")
+    few = load_run(mine).config.train.eval_tokens // 8  # what all but the last validation are measured on
     assert points.read_text().splitlines() == [
-        "run,step,tokens,loss,val_loss,density,l0,lr,grad_rms,dead_neurons,kurtosis,tokens_per_second,"
+        "run,step,tokens,loss,val_loss,val_tokens,density,l0,lr,grad_rms,dead_neurons,kurtosis,tokens_per_second,"
         "data_wait_share",
-        "mine,5,40,3.5,,0.5,,0.1,,,,,",
-        "mine,10,80,3.25,3.0,0.25,,0.1,,,,,",
+        "mine,5,40,3.5,,,0.5,,0.1,,,,,",
+        f"mine,10,80,3.25,3.0,{few},0.25,,0.1,,,,,",
     ]
 
 

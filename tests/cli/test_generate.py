@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,20 @@ def test_mistakes(call, trained: Path, words: list[str], message: str) -> None:
     done = call("generate", trained, "x", *words)
     assert done.code == 2
     assert done.err.startswith(f"error: {message}")
+
+
+def test_a_checkpoint_of_a_training_that_has_not_finished(call, own_run: Path) -> None:
+    words = ("generate", own_run, "--prompt", "x", "--tokens", "4", "--json")
+    finished = call(*words).json
+    assert finished["checkpoint"] is None
+    (own_run / "result.json").unlink()
+    shutil.rmtree(own_run / "model")
+    refused = call(*words)
+    assert refused.code == 2
+    assert f"to go on: sparsecircuits train {own_run}, with the options" in refused.err
+    assert "--checkpoint latest" in refused.err
+    latest = call(*words, "--checkpoint", "latest").json
+    assert latest["samples"] == finished["samples"]  # that of the last step
+    assert call(*words, "--checkpoint", "250").json["samples"] == finished["samples"]
+    assert "no checkpoint 7; there: " in call(*words, "--checkpoint", "7").err
+    assert "--checkpoint is 'last'; allowed: a step" in call(*words, "--checkpoint", "last").err

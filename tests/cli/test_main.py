@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 
@@ -13,7 +14,7 @@ import pytest
 from sparsecircuits.cli import main
 from sparsecircuits.cli.main import COMMANDS
 from sparsecircuits.config import Config
-from sparsecircuits.errors import ConfigError, DataError
+from sparsecircuits.errors import NOTHING_SAVED, ConfigError, DataError, Terminated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,10 +134,41 @@ def test_interrupted(install: Install, capsys: pytest.CaptureFixture[str], name:
 
 
 @pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("saved at step 150", "saved at step 150; to go on where it stopped: "),
+        (NOTHING_SAVED, "nothing is saved yet; to begin again: "),
+    ],
+)
+def test_interrupted_says_what_is_saved(
+    install: Install, capsys: pytest.CaptureFixture[str], says: str, message: str
+) -> None:
+    def run(options: Options) -> None:
+        raise Terminated(says)
+
+    install("train", run)
+    assert main(["train", "--steps", "5"]) == 143
+    assert capsys.readouterr().err == f"\nended by SIGTERM; {message}sparsecircuits train --steps 5\n"
+
+
+def test_a_warning_is_one_plain_line(install: Install) -> None:
+    said = []
+
+    def run(options: Options) -> None:
+        said.append(warnings.formatwarning("the disk\nis full", UserWarning, "here.py", 3))
+
+    before = warnings.formatwarning
+    install("train", run)
+    assert main(["train"]) == 0
+    assert said == ["warning: the disk is full\n"]
+    assert warnings.formatwarning is before
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--step", "5"], "unrecognized options: --step, 5; did you mean '--steps'?"),
-        (["--steps", "x"], "--steps: invalid literal"),
+        (["--steps", "x"], "--steps: 'x' is not a whole number"),
         (["--steps", "-1"], "Options.steps is -1; it must not be negative\n"),
     ],
 )

@@ -22,6 +22,8 @@ class Options(Config):
     """What a missing option's explanation says does not belong into a line."""
     level: Literal["quick", "full"] = "quick"
     """How thoroughly."""
+    most: int | Literal["all"] = "all"
+    """How many."""
     seed: int = 0
     """Of all that is drawn."""
 
@@ -35,12 +37,13 @@ class Options(Config):
     ("words", "said"),
     [
         ([], "missing from sparsecircuits eval: RUN"),
-        (["here", "--seed", "x"], "--seed: invalid literal for int() with base 10: 'x'"),
+        (["here", "--seed", "x"], "--seed: 'x' is not a whole number"),
         (["here", "--seed"], "missing value for argument '--seed'. Expected 1 values"),
         (
             ["here", "--level", "slow"],
             "invalid choice 'slow' for argument '--level'. Expected one of ('quick', 'full')",
         ),
+        (["here", "--most", "1e6"], "--most: '1e6' is not a whole number or all"),
         (["here", "--sed", "1"], "unrecognized options: --sed, 1; did you mean '--seed'?"),
     ],
 )

@@ -129,6 +129,15 @@ def test_stages_make_their_own_bars() -> None:
     ]
 
 
+def test_a_stage_that_ends_before_its_total_is_done_all_the_same() -> None:
+    progress, out = plain(Clock())
+    with progress:
+        progress.stage("tokens", 5, 100)
+        progress.stage("tokens", 20, 100)  # too soon for a line
+        progress.stage("tokens", 20, 20)
+    assert out.getvalue().splitlines() == ["tokens  5/100 (5%)", "tokens  20/20 (100%)  0:00 in all"]
+
+
 def test_a_terminal_shows_the_description_and_the_count() -> None:
     out = io.StringIO()
     with Progress(Console(file=out, force_terminal=True, width=100, _environ={})) as progress:

@@ -56,3 +56,15 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_refuses_what_json_does_not_have() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         print_json({"loss": float("nan")})
+
+
+def test_columns_say_how_wide_a_pipe_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"about": "word " * 30}]
+    for columns, lines in (("80", 2), ("", 1), ("many", 1)):
+        monkeypatch.setenv("COLUMNS", columns)
+        print_table(rows, [Column("about", "what it is")])
+        printed = [line for line in capsys.readouterr().out.splitlines() if "word" in line]
+        assert len(printed) == lines
+        assert max(map(len, printed)) <= (80 if lines == 2 else 200)

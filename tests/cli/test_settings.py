@@ -58,17 +58,34 @@ def test_flat() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("train.steps", "'train.steps' is not KEY=VALUE, such as train.steps=1"),
+        ("train.steps", "'train.steps' is not KEY=VALUE, such as train.steps=3"),
+        ("train.rat", "'train.rat' is not KEY=VALUE, such as train.steps=3"),
         ("steps=3", "unknown setting 'steps'; did you mean 'train.steps'?"),
         ("train.step=3", "unknown setting 'train.step'; did you mean 'train.steps'"),
-        ("train.steps=soon", "train: steps is 'soon'"),
-        ("train=3", "unknown setting 'train'"),
+        ("train.steps=soon", "train.steps is 'soon' (str); expected int"),
+        ("name=3", "name is 3 (int); expected str"),
+        ("train=3", "'train' is a group of settings; name one of it, such as train.steps=3"),
     ],
 )
 def test_mistakes(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         override(Outer(), [word])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.lr=-1", "train.lr is -1.0; it must be"),
+        ("data.vocab_size=3", "data.vocab_size is 3; the minimum is 257"),
+        ("model.d_head=3", "model.d_model = 128 is no multiple of d_head = 3"),
+        ("data.mix=3", "data.mix is 3 (int); expected dict[str, float]"),
+    ],
+)
+def test_a_value_that_cannot_be_is_called_as_it_was_set(word: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(demo(), [word])
+    assert str(caught.value).startswith(message)
 
 
 def test_none_is_a_choice_where_a_setting_has_one_of_that_name() -> None:

@@ -36,6 +36,16 @@ def test_overrides_reach_the_run_and_the_same_command_finds_it_done(
     assert again.err == ""  # no step was taken
 
 
+def test_a_validation_on_less_than_was_asked_for_is_said(call, trained: Path, tmp_path: Path) -> None:
+    done = call(
+        "train", tmp_path / "mine", *SHORT, "--set", "train.eval_tokens=9999", "--data", trained / "data"
+    )
+    assert done.code == 0
+    assert done.err.splitlines()[0] == (
+        "not all that was asked for: validation on 8,192 of train.eval_tokens=9,999: there are no more"
+    )
+
+
 def test_checkpoints_that_stay_and_memory_that_runs_out(
     call, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +125,7 @@ def test_a_run_needs_a_name(call) -> None:
         (["--set", "train.context=65"], "train.context is 65; the model's n_ctx is 64"),
         (["--set", "train.step=3"], "unknown setting 'train.step'; did you mean 'train.steps'"),
         (["--track", "clearml"], "invalid choice 'clearml'"),
-        (["--set", "train.density=2"], "TrainConfig.density is 2.0; it must be in (0, 1]"),
+        (["--set", "train.density=2"], "train.density is 2.0; it must be in (0, 1]"),
         (["--set", "model.vocab_size=300"], "set data.vocab_size"),
         (["--data", "here", "--set", "data.seed=1"], "leave out data.seed"),
         (["--data", "nowhere"], "nowhere"),

@@ -195,3 +195,24 @@ def test_no_fault_passes_in_silence(case: str, tmp_path: Path):
 
 def test_all_twelve_are_there():
     assert len(CASES) == 12
+
+
+def test_a_damaged_corpus_says_what_builds_it_anew_and_that_does(tmp_path: Path):
+    corpus = corpus_in(tmp_path)
+    whole = (corpus.folder / "train.bin").read_bytes()
+    (corpus.folder / "train.bin").write_bytes(whole[:-2])
+    refused(
+        lambda: Corpus.open(corpus.folder),
+        r"train\.bin: 3998 bytes; 4000 were written; the command that built the corpus, given again,",
+    )
+    assert (corpus_in(tmp_path).folder / "train.bin").read_bytes() == whole
+    refused(lambda: Corpus.open(tmp_path), r"manifest\.json: missing; [^;]+$")
+
+
+def test_a_corpus_is_shown_in_a_line(tmp_path: Path):
+    corpus = corpus_in(tmp_path)
+    entries = corpus.tokenizer.vocab_size
+    assert repr(corpus) == (
+        f"Corpus('{tmp_path}/corpus': 2,000 tokens to train on, 300 to validate on, "
+        f"{entries} entries in the tokenizer)"
+    )

@@ -145,7 +145,7 @@ def test_bad_rows_are_named_with_their_number(tmp_path: Path):
 
 
 def test_all_skips_are_counted_and_the_first_named(tmp_path: Path):
-    path = jsonl(tmp_path / "a.jsonl", *[b"{}"] * 60, json.dumps({"text": "good"}).encode())
+    path = jsonl(tmp_path / "a.jsonl", *[b'{"text": 3}'] * 60, json.dumps({"text": "good"}).encode())
     report = SourceReport()
     assert texts(path, report=report) == ["good"]
     assert sum(report.skipped.values()) == 60
@@ -234,6 +234,42 @@ def test_what_is_not_read_beside_text_is_counted_and_named(tmp_path: Path):
     assert report.named == [
         f"{tmp_path / name}: not read beside .py and .txt files" for name in ("b.jsonl", "c.parquet")
     ]
+
+
+def test_what_a_folder_has_of_other_endings_is_counted(tmp_path: Path):
+    for name in ("a.txt", "b.md", "c.md", "deep/d.md", "e.png", "LICENSE", ".gitignore", "f.tar.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a")
+    report = SourceReport()
+    assert texts(tmp_path, report=report) == ["a"]
+    assert report.skipped == {
+        "of ending .md, not read": 3,
+        "of ending .png, not read": 1,
+        "without an ending, not read": 1,
+        "of ending .tar, not read": 1,
+    }
+    assert report.named[0] == f"{tmp_path}: of ending .md, not read"
+
+
+def test_a_folder_of_other_endings_is_refused_at_once_with_the_pattern_that_reads_it(tmp_path: Path):
+    folder = tmp_path / "notes[1]"
+    folder.mkdir()
+    for name in ("a.png", "b.png", "c.md"):
+        (folder / name).write_text(name)
+    with pytest.raises(DataError) as raised:
+        read_source(str(folder), 0)
+    message = str(raised.value)
+    assert "but 2 of ending .png, 1 of ending .md; a pattern reads text of any ending" in message
+    assert texts(message.rpartition(": ")[2].strip("'")) == ["c.md"]
+
+
+def test_text_has_no_column(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("a")
+    for source in (tmp_path, tmp_path / "a.txt", tmp_path / "*.txt"):
+        with pytest.raises(DataError, match=r"column=x': text has no columns; \?column= is for \.jsonl and"):
+            read_source(f"{source}?column=x", 0)
+    jsonl(tmp_path / "b.jsonl", b'{"x": "b"}')
+    assert sorted(texts(f"{tmp_path}/*?column=x")) == ["a", "b"]  # it is of the rows
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")

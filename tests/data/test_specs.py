@@ -46,3 +46,10 @@ def test_a_file_of_that_very_name_counts_first(tmp_path: Path):
 def test_wrong_options_are_refused(text: str, message: str):
     with pytest.raises(DataError, match=message):
         parse_spec(text)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "?column=body"])
+def test_nothing_is_not_the_current_folder(text: str):
+    with pytest.raises(DataError, match="it names nothing"):
+        parse_spec(text)
+    assert parse_spec(".").kind == "path"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -151,6 +152,23 @@ def test_a_data_set_on_the_hub_without_network_is_one_line(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.startswith("source 'hf:org/name': ")
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_the_clients_retries_are_not_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """The real ones take half a minute."""
+    log = logging.getLogger("huggingface_hub.utils._http")
+
+    def unreachable(*_: object, **__: object) -> None:
+        log.warning("Retrying in 1s [Retry 1/5].")
+        log.error("this is said")
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+    with pytest.raises(DataError, match="source 'hf:org/name': ConnectionError: no route"):
+        next(read_source("hf:org/name", 0))
+    assert caplog.messages == ["this is said"]
+    assert log.isEnabledFor(logging.WARNING)
 
 
 def test_names_that_cannot_be_on_the_hub_are_refused_at_once():

@@ -9,8 +9,9 @@ import zstandard
 
 from sparsecircuits.data import reports, texts
 from sparsecircuits.data.reports import Cutter, Document, SourceReport
+from sparsecircuits.data.rows import read_jsonl
 from sparsecircuits.data.sources import read_source
-from sparsecircuits.data.texts import read_jsonl, read_text_file
+from sparsecircuits.data.texts import read_text_file
 
 LONG = "".join(f"line {i} of a text that fills several chunks\n" for i in range(20_000))  # 0.9 MB
 

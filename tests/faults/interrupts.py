@@ -89,7 +89,8 @@ def _judged(ended: Ended, folder: Path, how: str) -> str:
     code = 143 if how == "SIGTERM" else 130
     if ended.code != code:
         return f"exit code {ended.code}: {ended.said[-300:]}"
-    if "to go on where it stopped: sparsecircuits train" not in ended.said:
+    ways = ["go on where it stopped"] + ["begin again"] * (not any(tiny.whole_checkpoints(folder)))
+    if not any(f"to {way}: sparsecircuits train" in ended.said for way in ways):
         return f"it does not say how to go on: {ended.said[-300:]}"
     if ended.seconds > SECONDS:
         return f"it took {ended.seconds:.1f} s"

@@ -26,6 +26,7 @@ from sparsecircuits.tasks import get_task
 from sparsecircuits.tasks.evaluate import evaluate_task
 from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
+from sparsecircuits.train.vitals import nonzeros
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,18 @@ def test_weights_are_counted(card: str, example: Run) -> None:
     assert table["MLP matrices"] == ["393,216", "12,288", "0.0312"]
     assert table["embedding"] == table["unembedding"] == ["131,072", "2,730", "0.0208"]
     assert table["bigram table (dense)"] == ["1,048,576", "1,048,576", "1.0000"]
-    assert table["all"][0] == f"{sum(p.numel() for p in example.model().parameters()):,}"
+    # 196,608 + 393,216 + 2 * 131,072 + 128 * 128 entries; 6,144 + 12,288 + 2 * 2,730 + 341 are not zero.
+    assert table["L0: all of these"] == ["868,352", "24,233", "0.0279"]
+    assert list(table).index("L0: all of these") == 5
+    assert table["all parameters"][0] == f"{sum(p.numel() for p in example.model().parameters()):,}"
     assert measured_density(example.model()).matrices == (6144 + 12288) / (196608 + 393216)
 
 
-def test_the_first_lines_leave_the_bigram_table_out(card: str, facts: CardFacts) -> None:
-    counted = [row for row in facts.weights if "bigram" not in row.kind]
-    entries, kept = sum(row.entries for row in counted), sum(row.nonzero for row in counted)
-    assert f"3 layers and {entries:,} parameters beside a dense bigram table; {kept:,} of them" in card
+def test_the_first_lines_count_as_training_does(card: str, example: Run) -> None:
+    assert nonzeros(example.model()) == 24_233
+    assert "3 layers whose matrices have 868,352 weights, of which 24,233 are not zero (L0: 2.79%)" in card
+    rest = sum(p.numel() for p in example.model().parameters()) - 868_352
+    assert f", and {rest:,} other parameters beside them, after Gao" in card
     assert "validation loss is 1.6897 nats a token" in card  # as the bundled README has it
     assert "It comes with 3 circuits" in card
 
@@ -172,16 +177,17 @@ def test_a_model_alone_has_no_recipe_and_no_circuits() -> None:
     assert [line for line in card.splitlines() if line[:3] == "## "] == ["## To load it", "## Its weights"]
     assert 'SparseGPT.from_pretrained("org/name")' in card
     assert "license" not in card
-    total = sum(parameter.numel() for parameter in model.parameters())
-    assert f"{total:,} parameters; " in card
+    # Attention 4 * 8 * 8, MLP 2 * 8 * 32, embedding and unembedding 300 * 8 each.
+    assert "1 layer whose matrices have 5,568 weights, of which 5,568 are not zero (L0: 100.00%)" in card
     embedding = model.transformer.get_parameter("wte.weight")
-    assert weights_of(model)[0] == ("embedding", 300 * 8, int(torch.count_nonzero(embedding)))
+    assert weights_of(model)[0] == ("embedding", 300 * 8, int(torch.count_nonzero(embedding)), True)
 
 
 def test_every_parameter_has_a_kind() -> None:
     for positions in ("none", "learned", "concat"):
         model = SparseGPT(GPTConfig(vocab_size=300, n_layer=1, d_model=8, d_head=4, positions=positions))
         assert {kind_of(name) for name, _ in model.named_parameters()} >= {"biases", "norms", "sinks"}
+        assert sum(row.nonzero for row in weights_of(model) if row.in_l0) == nonzeros(model)
         assert sum(row.entries for row in weights_of(model)) == sum(p.numel() for p in model.parameters())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import GPTConfig, SparseGPT
-from sparsecircuits.model.checkpoint import load_model
+from sparsecircuits.model.checkpoint import glance, load_model, verify_weights
 from tests.model.conftest import TINY
 
 
@@ -99,7 +100,7 @@ def test_at_one_percent_the_matrices_take_a_tenth_and_less(tmp_path: Path):
 
 def test_files_of_version_1_are_all_dense_and_still_read(model: SparseGPT, tmp_path: Path):
     thinned(model, every=10).save_pretrained(tmp_path)
-    edit(tmp_path, format_version=1)
+    edit(tmp_path, format_version=1, weights_sha256=None)  # which had none
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     again = load_model(tmp_path)
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
@@ -225,3 +226,39 @@ def test_nothing_there(tmp_path: Path):
         load_model(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"no model here: it holds no config\.json"):
         SparseGPT.from_pretrained(tmp_path)
+
+
+def flip(path: Path, byte: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_of_the_weights_is_noticed_unless_they_have_no_hash(saved: Path, model: SparseGPT):
+    path = saved / "model.safetensors"
+    flip(path, -5)  # of a value, which is as good a number as before
+    fails(saved, "model.safetensors", r"damaged: its content does not match the hash in config\.json")
+    with pytest.raises(CheckpointError, match="does not match the hash"):
+        verify_weights(saved)
+    edit(saved, weights_sha256=None)
+    changed = load_model(saved).state_dict()
+    same = [torch.equal(tensor, changed[name]) for name, tensor in model.state_dict().items()]
+    assert same.count(False) == 1
+    verify_weights(saved)
+
+
+def test_the_hash_is_the_files(saved: Path):
+    header = json.loads((saved / "config.json").read_text())
+    assert header["weights_sha256"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_glance_sees_what_is_cut_or_something_else(saved: Path):
+    path = saved / "model.safetensors"
+    glance(path)
+    whole = path.read_bytes()
+    flip(path, -5)
+    glance(path)  # it reads no tensor
+    for damaged in (whole[:1000], whole[:-1], b"", b"garbage" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="model.safetensors: not a readable safetensors file"):
+            glance(path)

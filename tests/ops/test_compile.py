@@ -117,9 +117,10 @@ CASES = {
     "gelu_abs_topk_backward": lambda: (
         OPS.gelu_abs_topk_backward,
         normal(3, 20),
-        normal(3, 20, seed=1),
+        normal(3, 5, seed=1),
         OPS.gelu_abs_topk(normal(3, 20, seed=1), 5)[1],
     ),
+    "pack_kept": lambda: (OPS.pack_kept, normal(3, 20), OPS.abs_topk(normal(3, 20), 5)[1], 5),
     "gelu_backward": lambda: (OPS.gelu_backward, normal(3, 20), normal(3, 20, seed=1)),
 }
 

@@ -116,3 +116,41 @@ def test_nothing_is_looked_for_inside_a_run(runs: Path) -> None:
     shutil.copytree(runs / "done", runs / ".hidden")
     assert [path.relative_to(runs).as_posix() for path in find_runs(runs)] == ["done", "group/killed"]
     assert [row.run for row in survey(runs / "done")] == ["done"]
+
+
+def test_where_a_stopped_run_goes_on_and_what_of_its_checkpoints_is_damaged(runs: Path) -> None:
+    killed = runs / "group" / "killed"
+    checkpoint = killed / "checkpoints" / "step_000002"
+    assert row_of(killed, "killed").saved == 2  # the best so far; the third step was not saved
+    assert row_of(runs / "done", "done").saved is None
+    later = Path(shutil.copytree(checkpoint, checkpoint.with_name("step_000003")))
+    row = row_of(killed, "killed")
+    assert (row.state, row.saved) == ("stopped", 2)
+    assert row.note == f"{later / 'state.json'}: of step 2, in the folder of another"
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    row = row_of(killed, "killed")
+    assert (row.state, row.saved) == ("damaged", None)
+    assert row.note is not None
+    assert row.note.startswith(f"no checkpoint is whole: {later}")
+    assert f"{weights}: not a readable safetensors file" in row.note
+    shutil.rmtree(killed / "checkpoints")
+    row = row_of(killed, "killed")
+    assert (row.state, row.step, row.saved) == ("stopped", 3, 0)
+    assert row.note == "nothing is saved: it begins again"
+
+
+@pytest.mark.parametrize("left", [1000, 0])
+def test_a_finished_model_that_is_cut_shows(runs: Path, left: int) -> None:
+    weights = runs / "done" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:left])
+    row = row_of(runs / "done", "done")
+    assert row.state == "damaged"
+    assert str(row.note).startswith(f"{weights}: not a readable safetensors file")
+
+
+def test_on_how_many_tokens_a_loss_was_measured(runs: Path) -> None:
+    done, killed = survey(runs)
+    assert (done.val_tokens, killed.val_tokens) == (64, 8)  # eval_tokens, and an eighth of them
+    (runs / "done" / "result.json").unlink()
+    assert survey(runs)[0].val_tokens == 64  # killed after its last step

@@ -98,6 +98,35 @@ def test_one_point_has_room() -> None:
     assert losses.get_ylim() == (1.5, 2.5)
 
 
+def test_lines_that_coincide_can_be_told_apart() -> None:
+    figure = training_figure({"one": SPARSE, "same": SPARSE})
+    for axes in (panel(figure, "density of the matrices"), panel(figure, "dead MLP neurons")):
+        assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
+    assert [figure.axes[0].lines[number].get_linestyle() for number in (1, 5)] == ["-", "--"]
+    other = [{**row, "density": 0.9 * row["density"], "loss": 9.0} for row in SPARSE]
+    figure = training_figure({"one": SPARSE, "other": other})
+    assert [line.get_linestyle() for line in panel(figure, "density of the matrices").lines] == ["-", "-"]
+    assert [figure.axes[0].lines[number].get_linestyle() for number in (1, 5)] == ["-", "-"]
+
+
+def test_points_at_the_end_of_an_axis_are_whole() -> None:
+    figure = training_figure({"one": [*SPARSE[:1], {**SPARSE[1], "dead_neurons": 0.0}, *SPARSE[:1]]})
+    dead = panel(figure, "dead MLP neurons")
+    assert dead.get_ylim()[0] == 0  # where the point is
+    assert (dead.lines[0].get_marker(), dead.lines[0].get_clip_on()) == ("o", False)
+
+
+def test_a_short_run_beside_a_long_one_is_no_smudge() -> None:
+    long = [*SPARSE, {"tokens": 81, "loss": 3.0, "density": 0.1}]
+    figure = training_figure({"long": long, "short": DENSE})
+    assert [axes.get_xscale() for axes in figure.axes] == ["log"] * 4
+    assert figure.axes[-1].get_xlabel() == "tokens seen, on a log scale"
+    long[-1]["tokens"] = 80
+    figure = training_figure({"long": long, "short": DENSE})
+    assert figure.axes[0].get_xscale() == "linear"
+    assert figure.axes[-1].get_xlabel() == "tokens seen"
+
+
 def test_smoothing_forgets_half_within_a_hundredth() -> None:
     step = [0.0] * 500 + [1.0] * 500  # of 1,000 values a hundredth is ten
     assert smoothed(step)[509] == pytest.approx(0.5, abs=1e-6)

@@ -70,6 +70,22 @@ def open_run(name: str) -> Run:
     return Run.open(folder)
 
 
+def checkpoint_of(word: str | None) -> int | str | None:
+    """What ``--checkpoint`` means to ``Run.model``: a step, ``latest``, ``best``; None: the finished model.
+
+    >>> [checkpoint_of(word) for word in ("200", "best", None)]
+    [200, 'best', None]
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if word is None or word in ("latest", "best"):
+        return word
+    if not word.isdecimal():
+        raise ConfigError(f"--checkpoint is {word!r}; allowed: a step, such as 200, latest, best")
+    return int(word)
+
+
 def open_own_run(name: str) -> Run:
     """Open RUN to write into it.
 

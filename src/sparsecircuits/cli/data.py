@@ -76,6 +76,7 @@ class Options(Config):
 def run(options: Options) -> None:
     """Build, or find it built, and print what it is made of."""
     from sparsecircuits.data import DataConfig, build_corpus
+    from sparsecircuits.data.shortfall import shortfalls
 
     keys = ("vocab_size", "val_tokens", "tokenizer", "tokenizer_chars", "seed")
     settings: dict[str, Any] = {key: getattr(options, key) for key in keys}
@@ -87,7 +88,7 @@ def run(options: Options) -> None:
         corpus = build_corpus(DataConfig(**settings), options.out, progress.stage)
     manifest = corpus.manifest.to_dict()
     if options.json:
-        print_json({"folder": str(corpus.folder), **manifest})
+        print_json({"folder": str(corpus.folder), **manifest, "shortfalls": shortfalls(corpus.manifest)})
         return
     rows = [
         {
@@ -102,6 +103,8 @@ def run(options: Options) -> None:
     tokens = manifest["tokens"]
     print(f"{tokens['train']:,} tokens to train on, {tokens['val']:,} to validate")
     print(f"{manifest['vocab_size']:,} entries in the tokenizer")
+    for line in shortfalls(corpus.manifest):
+        print(f"not all that was asked for: {line}")
     print(f"corpus: {corpus.folder}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from sparsecircuits.cli.arguments import open_run
+from sparsecircuits.cli.arguments import checkpoint_of, open_run
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.task_rows import Suite, chosen_tasks, overlaps, task_row, variant_rows, with_notes
@@ -77,6 +77,8 @@ class Options(Config):
     """Only these tasks, without their variants: by name, or the file of a task of your own."""
     suite: Suite = "auto"
     """Which tasks: the paper's twenty, those in plain English, or all; auto: what RUN's corpus teaches."""
+    checkpoint: Annotated[str | None, arg(metavar="STEP|latest|best")] = None
+    """Measure the model as a checkpoint of the training has it, not the finished one."""
     pairs: int = 512
     """Prompt pairs of each task and split."""
     seed: int = 0
@@ -94,6 +96,9 @@ def run(options: Options) -> None:
         raise ConfigError("--picture draws a comparison; name the other run with --against")
     if options.picture is not None and options.picture.suffix not in PICTURES:
         raise ConfigError(f"--picture is {options.picture}; it must end in {', '.join(PICTURES)}")
+    checkpoint = checkpoint_of(options.checkpoint)
+    if checkpoint is not None and options.against is not None:
+        raise ConfigError("--checkpoint does not go with --against, which compares finished models")
     run = open_run(options.run)
     tasks = chosen_tasks(run, options.task, options.suite)
     if options.against is not None:
@@ -110,21 +115,46 @@ def run(options: Options) -> None:
             as_json=options.json,
         )
         return
-    report = measure(run, tasks, pairs=options.pairs, seed=options.seed, variants=not options.task)
+    report = measure(
+        run,
+        tasks,
+        pairs=options.pairs,
+        seed=options.seed,
+        variants=not options.task,
+        checkpoint=checkpoint,
+    )
     if options.json:
         print_json(report)
     else:
         print_report(report)
 
 
-def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants: bool) -> dict[str, Any]:
+def measure(
+    run: Run,
+    tasks: Sequence[Task],
+    *,
+    pairs: int,
+    seed: int,
+    variants: bool,
+    checkpoint: int | str | None = None,
+) -> dict[str, Any]:
     """What ``--json`` prints: the validation loss and a row for each task and variant.
 
+    Args:
+        run: whose model.
+        tasks: which.
+        pairs: of each task and split.
+        seed: chooses them.
+        variants: whether to measure these, too.
+        checkpoint: of the training, as in :meth:`Run.model`; None: the finished model.
+
     Raises:
-        CheckpointError: the run has no model yet, or it is damaged.
+        CheckpointError: the run has no model yet, or it is damaged; or there is no such checkpoint.
         DataError: the corpus is there, but damaged.
     """
-    whole = run.model()
+    from sparsecircuits.train.projection import measured_density
+
+    whole = run.model(checkpoint)
     model = whole.to_sparse()
     corpus = run.corpus() if run.corpus_folder.is_dir() else None
     rows: list[dict[str, Any]] = []
@@ -132,7 +162,7 @@ def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants:
     measured: list[TokenPairs] = []
     with Progress() as progress:
         bar = progress.add("validation loss", total=1)
-        val_loss = _val_loss(run, model, corpus)
+        val_loss = _val_loss(run, model, corpus, checkpoint)
         bar.update(1, loss=val_loss)
         bar = progress.add("tasks", total=len(tasks))
         for done, task in enumerate(tasks):
@@ -151,9 +181,10 @@ def measure(run: Run, tasks: Sequence[Task], *, pairs: int, seed: int, variants:
             bar = progress.add("prompts in the corpus", total=1)
             overlap = _note_overlap(rows, shifted, measured, corpus)
             bar.update(1)
-    result = run.result() or {}
+    result = (run.result() or {}) if checkpoint is None else {"density": measured_density(whole).matrices}
     return {
         "run": str(run.folder),
+        "checkpoint": checkpoint,
         "val_loss": val_loss,
         "val_loss_measured": corpus is not None,
         "density": result.get("density"),
@@ -172,7 +203,8 @@ def print_report(report: dict[str, Any]) -> None:
     rows, variants, overlap = report["tasks"], report["variants"], report["overlap"]
     note = "" if report["val_loss_measured"] else " (as training stored it: the corpus is not here)"
     density = Column("density", "", ".4f").text(report)
-    print(f"{report['run']}: validation loss {report['val_loss']:.4f} nats/token{note}, density {density}")
+    name = report["run"] + ("" if report["checkpoint"] is None else f", checkpoint {report['checkpoint']}")
+    print(f"{name}: validation loss {report['val_loss']:.4f} nats/token{note}, density {density}")
     if report["vitals"] is not None:
         print(vitals_line(report["vitals"]))
     print_table(rows, with_notes(COLUMNS, rows))
@@ -246,13 +278,15 @@ def _vitals(run: Run, model: SparseGPT, corpus: Corpus) -> dict[str, Any]:
     return {"l0": nonzeros(model), **seen.vitals.row()}
 
 
-def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None) -> float:
+def _val_loss(run: Run, model: SparseGPT, corpus: Corpus | None, checkpoint: int | str | None) -> float:
     """The validation loss, measured now or, for want of the corpus, read from the run."""
     from sparsecircuits.train import evaluate
 
     if corpus is not None:
         return evaluate(model, corpus.val, limit=run.config.train.eval_tokens, context=run.config.context)
     result = run.result()
+    if checkpoint is not None:
+        raise CheckpointError(f"{run.folder}: its corpus is not here, and a checkpoint is measured on that")
     if result is None:
         raise CheckpointError(f"{run.folder}: neither its corpus nor its result.json is here")
     return result["val_loss"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sparsecircuits.circuit import Circuit
-    from sparsecircuits.train import Run
+    from sparsecircuits.train import Run, TrainConfig
 
 KindName = Literal["training", "size-loss", "pruning", "card", "circuit", "drawing"]
 
@@ -124,24 +124,38 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _training(options: Options) -> Made:
     from sparsecircuits.study.points import short_names
-    from sparsecircuits.viz.training_charts import PANELS, training_figure
+    from sparsecircuits.viz.training_charts import training_figure
 
-    runs, unfinished = {}, set()
+    runs, unfinished, recipes = {}, set(), {}
     for word in options.sources:
         run = open_run(word)
         metrics = run.metrics()
         if not metrics:
             raise CheckpointError(f"{word}: the run keeps no metrics.jsonl, so there are no curves to draw")
         runs[str(Path(word))] = metrics
+        recipes[str(Path(word))] = run.config.train
         if metrics[-1]["step"] < run.config.train.steps:
             unfinished.add(str(Path(word)))
     names = short_names(list(runs))
     runs = {names[word]: metrics for word, metrics in runs.items()}
-    keys = ("step", "tokens", "loss", "val_loss", *[panel.key for panel in PANELS])
     rows = [
-        {"run": name, **{key: row.get(key) for key in keys}} for name, some in runs.items() for row in some
+        {"run": names[word], **row}
+        for word, recipe in recipes.items()
+        for row in _rows(runs[names[word]], recipe)
     ]
     return Made(training_figure(runs, {names[word] for word in unfinished}), rows)
+
+
+def _rows(metrics: list[dict[str, Any]], recipe: TrainConfig) -> list[dict[str, Any]]:
+    """What is drawn of a run, and on how many tokens each validation loss was measured."""
+    from sparsecircuits.viz.training_charts import PANELS
+
+    rows = []
+    for line in metrics:
+        on = None if line.get("val_loss") is None else recipe.validated_on(line["step"])
+        first = {key: line.get(key) for key in ("step", "tokens", "loss", "val_loss")}
+        rows.append({**first, "val_tokens": on, **{panel.key: line.get(panel.key) for panel in PANELS}})
+    return rows
 
 
 def _size_loss(options: Options) -> Made:

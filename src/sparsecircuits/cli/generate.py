@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from sparsecircuits.cli.arguments import open_run
+from sparsecircuits.cli.arguments import checkpoint_of, open_run
 from sparsecircuits.cli.report import print_json
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -47,6 +48,8 @@ class Options(Config):
     """Write so many texts."""
     stop: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT")] = ()
     """End a text before this, again for each of several."""
+    checkpoint: Annotated[str | None, arg(metavar="STEP|latest|best")] = None
+    """The model as a checkpoint of the training has it, not the finished one."""
     json: bool = False
     """Print JSON: every text, its tokens, its seed, and why it ended."""
 
@@ -74,17 +77,25 @@ def run(options: Options) -> None:
         key: getattr(options, key)
         for key in ("tokens", "temperature", "top_k", "top_p", "seed", "count", "stop")
     }
-    source = open_run(options.run)
+    run = open_run(options.run)
+    write = functools.partial(
+        generate,
+        run.model(checkpoint_of(options.checkpoint)).to_sparse(),
+        prompt,
+        tokenizer=run.tokenizer(),
+        **settings,
+    )
     if options.json:
-        samples = generate(source, prompt, **settings)
+        samples = write()
         rows = [dataclasses.asdict(sample) for sample in samples]
-        print_json({"run": options.run, "prompt": prompt, **settings, "samples": rows})
+        source = {"run": options.run, "checkpoint": options.checkpoint}
+        print_json({**source, "prompt": prompt, **settings, "samples": rows})
     elif sys.stdout.isatty():
         stream = _Stream(prompt, options)
-        generate(source, prompt, watch=stream.show, **settings)
+        write(watch=stream.show)
         stream.end()
     else:
-        for number, sample in enumerate(generate(source, prompt, **settings)):
+        for number, sample in enumerate(write()):
             print(_heading(number, options) + prompt + sample.text)
 
 

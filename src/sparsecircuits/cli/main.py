@@ -25,12 +25,20 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from sparsecircuits.errors import PeerFailed, SparseCircuitsError, TaskFileError, Terminated, near_misses
+from sparsecircuits.errors import (
+    NOTHING_SAVED,
+    PeerFailed,
+    SparseCircuitsError,
+    TaskFileError,
+    Terminated,
+    near_misses,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
         what, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
         return _fail(f"unknown {what} {name!r}; {near_misses(name, known)}")
     try:
-        with _terminable():
+        with _terminable(), _plain_warnings():
             return _run(name, rest)
     except TaskFileError as error:
         more = len(error.lines) - MOST_MISTAKES
@@ -105,7 +113,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt as error:
         what, code = ("ended by SIGTERM", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-        again = f"; to go on where it stopped: {shlex.join(['sparsecircuits', *words])}"
+        saved = f"; {error}" if str(error) else ""
+        how = "begin again" if str(error) == NOTHING_SAVED else "go on where it stopped"
+        again = f"{saved}; to {how}: {shlex.join(['sparsecircuits', *words])}"
         if os.environ.get("RANK", "0") == "0":  # of several processes the first one says so
             print(f"\n{what}" + (again if COMMANDS[name].resumes else ""), file=sys.stderr)
         return code
@@ -125,6 +135,21 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """A warning inside the block is a line like an error's, without the place in the code that gave it."""
+
+    def plain(message: Warning | str, *_: object) -> str:
+        return "warning: " + str(message).replace("\n", " ") + "\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = plain  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

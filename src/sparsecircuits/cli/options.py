@@ -20,6 +20,9 @@ from sparsecircuits.errors import ConfigError, SparseCircuitsError
 
 Options = TypeVar("Options", bound=Config)
 
+_NO_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (.+)")
+_NO_TYPE = re.compile(r"no type matching (\S+) could be instantiated from \[(.+?)\]\. .*")
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a word", "PATH": "a path"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile("[╭╮╰╯│]")
 _RULE = re.compile(r"[─-]{2,}")
@@ -83,12 +86,24 @@ def first_sentence(box: str) -> str:
     rows = list(dropwhile(_is_rule, [line[2:].rstrip() for line in lines]))
     first = list(takewhile(lambda row: not _is_rule(row), rows))
     message = " ".join(_shallow(first)).removeprefix("Error parsing ").strip(" .")
+    message = _NO_NUMBER.sub(r"\1 is not a whole number", message)
+    message = _NO_TYPE.sub(lambda found: f"{found[2]} is not {_kinds(found[1])}", message)
     message = message or "these options do not fit"
     message = message[0].lower() + message[1:]
     meant = [row.split()[0] for row in _shallow(rows[len(first) :]) if row[:2] == "--" and not _is_rule(row)]
     if message.startswith("unrecognized") and meant:
         message += f"; did you mean {' or '.join(map(repr, dict.fromkeys(meant)))}?"
     return message
+
+
+def _kinds(metavar: str) -> str:
+    """What tyro calls ``INT|{all}``, in words.
+
+    >>> _kinds("INT|{all}"), _kinds("{None}|FLOAT")
+    ('a whole number or all', 'None or a number')
+    """
+    words = metavar.replace("{", "").replace("}", "").replace(",", "|").split("|")
+    return " or ".join(_KINDS.get(word, word) for word in words)
 
 
 def _is_rule(row: str) -> bool:

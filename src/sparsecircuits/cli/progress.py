@@ -187,7 +187,7 @@ class Progress:
             if self._json:
                 self._print_now_and_then(task, bar)
             elif self._console.is_terminal:
-                self._rich.update(task, completed=bar.done, note=bar.note())
+                self._rich.update(task, completed=bar.done, total=bar.total, note=bar.note())
             else:
                 self._print_now_and_then(task, bar)
 
@@ -201,6 +201,8 @@ class Progress:
         """
         if name not in self._stages:
             self._stages[name] = self.add(name, total)
+        if total is not None:  # less than was thought, where the sources have no more
+            self._stages[name].total = total
         self._stages[name].update(done, tokens=done if name == "tokens" else None)
 
     def _print_now_and_then(self, task: int, bar: Bar) -> None:

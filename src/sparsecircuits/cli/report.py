@@ -8,6 +8,7 @@ rows themselves instead, so nothing can be in the table that is not in the JSON.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,10 @@ def print_json(data: Any) -> None:
 
 
 def results_console() -> Console:
-    """A console on stdout, wide where it is no terminal, so that files and pipes get whole lines."""
+    """A console on stdout, wide where it is no terminal, so that files and pipes get whole lines.
+
+    The variable ``COLUMNS`` says how wide, wherever it goes.
+    """
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    told = os.environ.get("COLUMNS", "").isdigit()
+    return console if console.is_terminal or told else Console(highlight=False, width=200)

@@ -35,7 +35,9 @@ COLUMNS = (
     Column("run", "run"),
     Column("state", "state"),
     Column("progress", "step"),
+    Column("saved", "goes on at", ",d"),
     Column("val_loss", "validation", ".4f"),
+    Column("val_tokens", "on tokens", ",d"),
     Column("density", "density", ".4f"),
     Column("l0", "L0", ",d"),
     Column("dead_neurons", "dead", ".1%"),
@@ -52,8 +54,9 @@ class Options(Config):
     """List the runs in a folder: state, progress, validation loss, density, nonzero weights (L0), circuits.
 
     A run is finished, running (somebody trains in it), stopped (the command that began it goes on) or
-    damaged; the note says what is wrong. "dead" is the share of the MLP's neurons that did not fire in the
-    latest validation.
+    damaged; the note says what is wrong. "on tokens" is how many the validation loss was measured on, where
+    that differs: losses of unlike numbers cannot be compared. "dead" is the share of the MLP's neurons that
+    did not fire in the latest validation.
 
     Example: sparsecircuits runs --sort val_loss
     """
@@ -61,7 +64,8 @@ class Options(Config):
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")] = RUNS
     """Where to look, in it and below."""
     sort: Key = "run"
-    """Order by this, the smallest first, for when the latest; what a run does not say comes last."""
+    """Order by this, the smallest first, for when the latest; what a run does not say comes last. Validation
+    losses on more tokens come before those on fewer."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -85,7 +89,11 @@ def ordered(rows: Sequence[RunRow], key: Key) -> list[RunRow]:
     """Rows by ``key``, those without a value last."""
     with_value = [row for row in rows if getattr(row, key) not in (None, "")]
     without = [row for row in rows if getattr(row, key) in (None, "")]
-    return sorted(with_value, key=lambda row: getattr(row, key), reverse=key == "when") + without
+    if key == "val_loss":  # those that can be compared stand together
+        with_value.sort(key=lambda row: (-(row.val_tokens or 0), row.val_loss))
+    else:
+        with_value.sort(key=lambda row: getattr(row, key), reverse=key == "when")
+    return with_value + without
 
 
 def _progress(row: RunRow) -> str | None:
@@ -97,4 +105,6 @@ def _progress(row: RunRow) -> str | None:
 def _needed(rows: Sequence[RunRow]) -> list[Column]:
     """Without columns in which nothing would stand."""
     empty = {key for key in rows[0]._fields if all(getattr(row, key) is None for row in rows)}
+    if len({row.val_tokens for row in rows} - {None}) == 1:
+        empty.add("val_tokens")
     return [column for column in COLUMNS if column.key not in empty]

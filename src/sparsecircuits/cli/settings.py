@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from sparsecircuits.config import Config
@@ -33,7 +34,11 @@ def override(config: ConfigType, words: Iterable[str]) -> ConfigType:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(f"{word!r} is not KEY=VALUE, such as {next(iter(known), 'key')}=1")
+            raise ConfigError(f"{word!r} is not KEY=VALUE, such as {_example(key, known)}")
+        if any(name.startswith(f"{key}.") for name in known):
+            raise ConfigError(
+                f"{key!r} is a group of settings; name one of it, such as {_example(key, known)}"
+            )
         if key not in known:
             raise ConfigError(f"unknown setting {key!r}; {_near(key, list(known))}")
         *path, last = key.split(".")
@@ -43,7 +48,10 @@ def override(config: ConfigType, words: Iterable[str]) -> ConfigType:
         # Where none is the name of a choice, it does not mean that nothing is chosen.
         choices = get_args(get_type_hints(type(owner))[last])
         inner[last] = value if value in choices else parse_value(value)
-    return type(config).from_dict(data)
+    try:
+        return type(config).from_dict(data)
+    except ConfigError as error:
+        raise ConfigError(_by_keys(str(error), config)) from error
 
 
 def flat(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -69,6 +77,28 @@ def parse_value(text: str) -> Any:
         return float(above) / float(below) if slash else text
     except (ValueError, ZeroDivisionError):
         return text
+
+
+def _example(word: str, known: Mapping[str, Any]) -> str:
+    """``KEY=VALUE`` as it is now: of the key that is meant, of one in the group that is, or of any."""
+    inside = [name for name in known if name == word or name.startswith(f"{word}.")]
+    numbers = [name for name in inside if isinstance(known[name], int | float)]
+    key = next(iter([*numbers, *inside, *known]))
+    return f"{key}={'none' if known[key] is None else known[key]}"
+
+
+def _by_keys(message: str, config: Config) -> str:
+    """A config's error, in the words of the command line: ``train.lr is -1`` for ``TrainConfig.lr is -1``."""
+    message, path = message.removeprefix(f"{type(config).__name__}: "), ""
+    owner = config
+    while isinstance(inner := getattr(owner, message.partition(": ")[0], None), Config):
+        name, _, message = message.partition(": ")
+        owner, path = inner, f"{path}{name}."
+    named = message.replace(f"{type(owner).__name__}.", path)
+    begins_with_field = re.split(r"\W", message, maxsplit=1)[0] in {
+        each.name for each in dataclasses.fields(owner)
+    }
+    return path + message if named == message and begins_with_field else named
 
 
 def _near(key: str, known: Sequence[str]) -> str:

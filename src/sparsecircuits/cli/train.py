@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +17,7 @@ from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
+from sparsecircuits.cli.train_corpus import open_corpus, require_trainable, with_corpus
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
@@ -73,6 +75,9 @@ class Options(Config):
     """Sequences that a process computes at once; fewer take less memory."""
     out_of_memory: Literal["stop", "halve"] = "stop"
     """Where memory runs out in a step: stop with a message, or halve the sequences at once and go on."""
+    activations: Literal["all", "sparse", "blocks", "sublayers"] = "all"
+    """What is saved for gradients: all; sparse: without zeros; blocks, sublayers: what enters each, the rest
+    is computed again. Less memory for more time, and the same result (docs/memory.md)."""
     keep: int = 2
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
     compile: bool = False
@@ -94,6 +99,7 @@ PRESET_COLUMNS = (Column("name", "preset"), Column("about", "what it is"), Colum
 
 def run(options: Options) -> None:
     """Build or open the corpus, train, and print the result."""
+    from sparsecircuits.ops.memory import return_freed_memory
     from sparsecircuits.train import Machine
     from sparsecircuits.train.devices import join
 
@@ -106,9 +112,12 @@ def run(options: Options) -> None:
         parallel=options.parallel,
         micro_rows=options.micro_rows,
         out_of_memory=options.out_of_memory,
+        activations=options.activations,
         keep=options.keep,
         compile=options.compile,
     )
+    if options.activations != "all":
+        return_freed_memory()
     with join(machine) as team:
         _run(options, machine, team)
 
@@ -122,6 +131,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
 
     require_trackers(options.track)
     preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
+    if options.data is not None:
+        preset = with_corpus(preset, options.data)
     if options.show:
         if team.main:
             _show(preset, options.json)
@@ -129,15 +140,18 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
     if options.run is None:
         raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
-    require_memory(preset.run)
+    require_memory(preset.run, machine, team.world)
+    team.on_main(lambda: require_trainable(preset, options.data, folder))
     with (
         contextlib.ExitStack() as held,
         Progress(None if team.main else Console(quiet=True)) as progress,
     ):
         team.on_main(lambda: held.enter_context(run_lock(folder)))
-        corpus = team.main_first(lambda: _corpus(preset, options.data, folder, progress))
+        corpus = team.main_first(lambda: open_corpus(preset, options.data, folder, progress.stage))
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
+        if team.main:
+            _say_shortfalls(corpus, config.train.eval_tokens)
         bar = progress.add(f"train {folder.name}", total=config.train.steps)
         per_step = config.train.rows * config.context
 
@@ -186,13 +200,17 @@ def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), bui
     return override(preset, words)
 
 
-def _corpus(preset: Preset, built: Path | None, folder: Path, progress: Progress) -> Corpus:
-    """The corpus that is there, or the preset's in ``RUN/data``."""
-    from sparsecircuits.data import Corpus, build_corpus
+def _say_shortfalls(corpus: Corpus, eval_tokens: int) -> None:
+    """Where the corpus has less than it, or the validation, was to have: a line each on stderr."""
+    from sparsecircuits.data.shortfall import shortfalls
 
-    if built is not None:
-        return Corpus.open(built)
-    return build_corpus(preset.data, folder / "data", progress.stage)
+    told = shortfalls(corpus.manifest)
+    if len(corpus.val) < eval_tokens:
+        told.append(
+            f"validation on {len(corpus.val):,} of train.eval_tokens={eval_tokens:,}: there are no more"
+        )
+    for line in told:
+        print(f"not all that was asked for: {line}", file=sys.stderr)
 
 
 def _list_presets(as_json: bool) -> None:

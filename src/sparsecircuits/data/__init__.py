@@ -1,7 +1,7 @@
 """Text to batches: named sources, a tokenizer, token shards, batches as a pure function of (seed, step).
 
-Read in this order: :mod:`sources` (where text is from; :mod:`texts` and :mod:`tables` read the files),
-:mod:`idioms` and :mod:`stories` (the texts that are made up), :mod:`mix` (shares and splits),
+Read in this order: :mod:`sources` (where text is from; :mod:`texts`, :mod:`rows` and :mod:`tables` read the
+files), :mod:`idioms` and :mod:`stories` (the texts that are made up), :mod:`mix` (shares and splits),
 :mod:`tokenizer` (ours) and :mod:`foreign` (of any other model), :mod:`shards` (building a corpus) and
 :mod:`halfway` (a build that was stopped), :mod:`corpus` (opening one), :mod:`batches`, :mod:`reader` (batches
 ahead of the step).

@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SHARDS: dict[Split, str] = {"train": "train.bin", "val": "val.bin"}
+REBUILD = "the command that built the corpus, given again, builds it anew"
 _IDS_AT_ONCE = 1 << 20
 _BYTES_WITHOUT_PROGRESS = 1 << 28
 
@@ -49,6 +50,12 @@ class Corpus:
     train: np.ndarray
     val: np.ndarray
 
+    def __repr__(self) -> str:
+        tokens = f"{len(self.train):,} tokens to train on, {len(self.val):,} to validate on"
+        return (
+            f"Corpus({str(self.folder)!r}: {tokens}, {self.tokenizer.vocab_size:,} entries in the tokenizer)"
+        )
+
     @classmethod
     def open(cls, folder: str | Path, progress: Progress | None = None) -> Self:
         """Open and check a folder that ``build_corpus`` wrote: sizes, hashes, token ids.
@@ -60,6 +67,15 @@ class Corpus:
             DataError: naming the file and what is wrong with it.
         """
         folder = Path(folder)
+        try:
+            return cls._open(folder, progress)
+        except DataError as error:
+            if not (folder / MANIFEST).is_file():
+                raise
+            raise DataError(f"{error}; {REBUILD}") from error
+
+    @classmethod
+    def _open(cls, folder: Path, progress: Progress | None) -> Self:
         manifest = read_manifest(folder / MANIFEST)
         checked = Checked(folder)
         known = {name for name in _records(manifest, folder) if checked.knows(name, manifest.files[name])}

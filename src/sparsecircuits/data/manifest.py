@@ -122,7 +122,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest.from_json(path)
     except (ConfigError, TypeError) as error:
-        raise DataError(f"{path}: damaged: {error}") from error
+        raise DataError(f"{path}: damaged: {str(error).removeprefix(f'{path}: ')}") from error
     if manifest.format != FORMAT:
         raise DataError(f"{path}: format {manifest.format}; this version reads {FORMAT}")
     if manifest.dtype not in ("uint16", "uint32"):

@@ -35,9 +35,9 @@ class SourceReport:
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     named: list[str] = dataclasses.field(default_factory=list)
 
-    def skip(self, where: str, reason: str) -> None:
-        """Count one skip; the first ones are named too."""
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+    def skip(self, where: str, reason: str, count: int = 1) -> None:
+        """Count one skip, or several that go by one name; the first ones are named too."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
         if len(self.named) < NAMED_SKIPS:
             self.named.append(f"{where}: {reason}")
 

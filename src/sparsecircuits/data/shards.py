@@ -179,6 +179,8 @@ def _write(
                 take()
         while waiting and not tally.full:
             take()
+        written = sum(tally.tokens.values())
+        report("tokens", written, written)  # which may be fewer than were asked for
     finally:
         pool.shutdown(cancel_futures=True)
     return records

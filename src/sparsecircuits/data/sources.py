@@ -7,7 +7,8 @@
 ``site-packages``     the Python source of every package installed beside the running program
 a folder              every ``.py`` and ``.txt`` file below it (hidden and cache folders left out);
                       where there are none, every ``.jsonl`` file, or else every ``.parquet`` file;
-                      those of the other kinds are skipped, counted and named
+                      those of the other kinds are skipped, counted and named, and files of other endings
+                      counted
 ``src/**/*.md``       the files that a pattern matches; any that is no table is read as text
 a text file           that one file, whatever its ending if a pattern, else ``.py``, ``.txt``, ``.md``
 ``rows.jsonl``        one JSON object a line; the text is its field ``text``, or ``?column=NAME``
@@ -34,20 +35,25 @@ import os
 import random
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparsecircuits.data.extras import import_extra
 from sparsecircuits.data.reports import Document, SourceReport
+from sparsecircuits.data.rows import read_jsonl
 from sparsecircuits.data.specs import MADE_SOURCES, Spec, parse_spec
 from sparsecircuits.data.tables import check_hub_name, read_hub, read_parquet
-from sparsecircuits.data.texts import PACKED, kind_of, read_jsonl, read_text_file
+from sparsecircuits.data.texts import PACKED, kind_of, read_text_file
 from sparsecircuits.errors import DataError, near_misses
 
 TEXT_SUFFIXES = (".py", ".txt")
 """What is read of a folder."""
-FILE_SUFFIXES = (*TEXT_SUFFIXES, ".md", ".jsonl", ".parquet")
+TABLE_SUFFIXES = (".jsonl", ".parquet")
+"""What has fields or columns."""
+FILE_SUFFIXES = (*TEXT_SUFFIXES, ".md", *TABLE_SUFFIXES)
 """What a file that is named may be."""
+_ENDINGS_TOLD = 5
 
 _STDLIB_SKIPPED_FOLDERS = frozenset(
     ("test", "tests", "idle_test", "turtledemo")  # not how programs are written
@@ -68,7 +74,8 @@ def read_source(spec: str, seed: int, report: SourceReport | None = None) -> Ite
 
     Raises:
         DataError: at once for a source that does not exist, is of no known kind or needs a package that is
-            not installed; at the end of the stream where it held no document at all, with the reasons.
+            not installed, and for a column of what has none; at the end of the stream where it held no
+            document at all, with the reasons.
     """
     report = report if report is not None else SourceReport()
     return _counted(_open_source(check_source(spec), seed, report), spec, report)
@@ -136,6 +143,11 @@ def _open_source(spec: Spec, seed: int, report: SourceReport) -> Iterator[Docume
         _check_files(files, spec.text)
     else:
         files = [Path(spec.name)]
+    if "column" in spec.options and not any(kind_of(path) in TABLE_SUFFIXES for path in files):
+        raise DataError(
+            f"source {spec.text!r}: text has no columns; ?column= is for {' and '.join(TABLE_SUFFIXES)} "
+            "files, of which none is read here"
+        )
     return _read_files([(path, str(path)) for path in files], spec, seed, report)
 
 
@@ -156,7 +168,7 @@ def _read_files(
     random.Random(seed).shuffle(shuffled)
     for path, origin in shuffled:
         if (kind := kind_of(path)) == ".jsonl":
-            yield from read_jsonl(path, spec.column, report)
+            yield from read_jsonl(path, spec.column, report, chosen="column" in spec.options)
         elif kind == ".parquet":
             yield from read_parquet(path, spec.column, report)
         else:
@@ -189,7 +201,12 @@ def _listed_packages(report: SourceReport) -> list[tuple[Path, str]]:
 def _listed_folder(folder: Path, report: SourceReport) -> list[Path]:
     """The folder's text files; without any, its .jsonl or else .parquet files. The others are skipped."""
     kinds = (TEXT_SUFFIXES, (".jsonl",), (".parquet",))
-    found = _listed(folder, tuple(suffix for kind in kinds for suffix in kind), report)
+    others: Counter[str] = Counter()
+    found = _listed(folder, tuple(suffix for kind in kinds for suffix in kind), report, others=others)
+    if others and not found:
+        raise DataError(_nothing_to_read(folder, others))
+    for ending, count in others.most_common():
+        report.skip(str(folder), f"{_ending(ending)}, not read", count)
     read = next((kind for kind in kinds if any(kind_of(path) in kind for path in found)), ())
     for path in found:
         if kind_of(path) not in read:
@@ -197,10 +214,32 @@ def _listed_folder(folder: Path, report: SourceReport) -> list[Path]:
     return [path for path in found if kind_of(path) in read]
 
 
+def _nothing_to_read(folder: Path, others: Counter[str]) -> str:
+    """What is said of a folder all of whose files have other endings; and the pattern that reads them."""
+    there = ", ".join(f"{count:,} {_ending(name)}" for name, count in others.most_common(_ENDINGS_TOLD))
+    likely = next((name for name in FILE_SUFFIXES if name in others), others.most_common(1)[0][0])
+    pattern = os.path.join(glob.escape(str(folder)), "**", f"*{likely}")
+    return (
+        f"source {str(folder)!r}: no file that is read of a folder ({', '.join(TEXT_SUFFIXES)}; or "
+        f"{', '.join(TABLE_SUFFIXES)}), but {there}; a pattern reads text of any ending: {pattern!r}"
+    )
+
+
+def _ending(suffix: str) -> str:
+    return f"of ending {suffix}" if suffix else "without an ending"
+
+
 def _listed(
-    folder: Path, suffixes: tuple[str, ...], report: SourceReport, without: frozenset[str] = frozenset()
+    folder: Path,
+    suffixes: tuple[str, ...],
+    report: SourceReport,
+    without: frozenset[str] = frozenset(),
+    others: Counter[str] | None = None,
 ) -> list[Path]:
-    """The files below ``folder``, by name. Links to folders are not followed: no file comes twice."""
+    """The files below ``folder``, by name. Links to folders are not followed: no file comes twice.
+
+    Files of other endings, but for hidden ones, are counted in ``others``.
+    """
     found = []
 
     def unreadable(error: OSError) -> None:
@@ -209,8 +248,11 @@ def _listed(
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         hidden = {name for name in folders if name.startswith(".") or name == "__pycache__"}
         folders[:] = sorted(set(folders) - hidden - without)
-        for path in (Path(parent, name) for name in sorted(files) if kind_of(Path(name)) in suffixes):
-            if path.is_file():
+        for path in (Path(parent, name) for name in sorted(files)):
+            if (kind := kind_of(path)) not in suffixes:
+                if others is not None and not path.name.startswith("."):
+                    others[kind] += 1
+            elif path.is_file():
                 found.append(path)
             else:  # a pipe, which would never end, or a link to nothing
                 report.skip(str(path), "cannot be read")

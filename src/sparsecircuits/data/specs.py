@@ -51,7 +51,7 @@ def parse_spec(text: str) -> Spec:
     """Take a source's spelling apart; whether there is such a source is not asked.
 
     Raises:
-        DataError: an option that does not exist, has no value or is given twice.
+        DataError: nothing is named, or an option does not exist, has no value or is given twice.
     """
     name, options = text, {}
     found = _OPTIONS_BEGIN.search(text)
@@ -62,6 +62,8 @@ def parse_spec(text: str) -> Spec:
             if not value or key in options:
                 raise DataError(f"source {text!r}: option {word!r}; expected NAME=VALUE, each name once")
             options[key] = value
+    if not name.strip():  # such as of a variable that is not set; a path of "" is "."
+        raise DataError(f"source {text!r}: it names nothing; the folder in which one is, is '.'")
     kind = _kind(name)
     for key in options:
         if key not in OPTIONS[kind]:

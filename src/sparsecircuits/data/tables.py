@@ -6,6 +6,8 @@ its writer has cut it into pages. Nothing goes over the network but for a data s
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 from sparsecircuits.data.extras import import_extra
 from sparsecircuits.data.reports import Document, SourceReport
-from sparsecircuits.data.texts import text_of_row
+from sparsecircuits.data.rows import missing_column, text_of_row
 from sparsecircuits.errors import DataError, near_misses
 
 _ROWS = 64
@@ -61,7 +63,8 @@ def read_hub(
     source = f"hf:{name}"
     datasets = import_extra("datasets", source)
     try:
-        data = _opened(datasets, name, split, revision)
+        with _without_retries_told():
+            data = _opened(datasets, name, split, revision)
         known = data.column_names
         if known is None:
             known = list(next(iter(data), {}))
@@ -87,10 +90,7 @@ def require_column(column: str, known: Iterable[str], source: str) -> None:
     """Raise :class:`DataError` with the columns that there are unless ``column`` is among them."""
     known = list(known)
     if column not in known:
-        raise DataError(
-            f"source {source!r}: no column {column!r}; {near_misses(column, known)}; "
-            "choose one with ?column=NAME"
-        )
+        raise DataError(missing_column(column, known, source))
 
 
 def _opened(datasets: Any, name: str, split: str | None, revision: str | None) -> Any:
@@ -104,6 +104,18 @@ def _opened(datasets: Any, name: str, split: str | None, revision: str | None) -
     return datasets.load_dataset(
         found["name"], found["config"], split=split or "train", revision=revision, streaming=True
     )
+
+
+@contextlib.contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """Within the block the Hub's client tries again without a word; what comes of it is told in the end."""
+    log = logging.getLogger("huggingface_hub")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _split_of(data: Any, split: str | None, name: str) -> Any:

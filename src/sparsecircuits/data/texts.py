@@ -1,22 +1,19 @@
-"""Text files and ``.jsonl`` files, plain or compressed, as documents; never more than a block is in memory.
+"""Text files, plain or compressed, as documents; never more than a block is in memory.
 
 In goes a path, out come documents. Steps:
 
 1. the file is read, and unpacked where its name ends in ``.gz`` or ``.zst``, 256 kB at a time;
 2. it is cut into blocks of whole lines; a line longer than :data:`~sparsecircuits.data.reports.LINE_BYTES` is
    left out and named, and never held whole;
-3. a text file: blocks become text (UTF-8; a byte order mark is dropped and counted, ``\\r\\n`` becomes
-   ``\\n``), and text is cut at a line's end into documents. A ``.jsonl``: each line is an object, of which
-   one field is the text.
+3. blocks become text (UTF-8; a byte order mark is dropped and counted, ``\\r\\n`` becomes ``\\n``), and text
+   is cut at a line's end into documents. :mod:`~sparsecircuits.data.rows` makes rows of blocks.
 
-What is no text ends its file, named with the byte at which that shows; what came before stays. What
-is no row leaves out that row.
+What is no text ends its file, named with the byte at which that shows; what came before stays.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +21,7 @@ from typing import NamedTuple
 
 from sparsecircuits.data import reports
 from sparsecircuits.data.extras import import_extra
-from sparsecircuits.data.reports import Cutter, Document, SourceReport, cut
+from sparsecircuits.data.reports import Cutter, Document, SourceReport
 
 PACKED = (".gz", ".zst")
 """Endings of compressed files; the kind is told by the ending before."""
@@ -33,7 +30,7 @@ LONG_LINE = f"line longer than {reports.LINE_BYTES:,} bytes"
 _CHUNK = 1 << 18
 _GZ_PIECE = 1 << 13  # of which nothing is left where it is damaged
 _ZST_CHUNK = 1 << 10  # which can hold 32 MB of one repeated byte
-_MARK = b"\xef\xbb\xbf"
+MARK = b"\xef\xbb\xbf"
 
 
 class NotText(Exception):
@@ -71,15 +68,15 @@ def read_text_file(path: Path, report: SourceReport, origin: str | None = None) 
     found = False
     cutter = Cutter(origin)
     try:
-        for block in _blocks(path):
+        for block in blocks(path):
             if block.content is None:
                 report.skip(f"{origin}, line {block.line}", LONG_LINE)
                 continue
             content, byte = block.content, block.byte
-            if byte == 0 and content.startswith(_MARK):
+            if byte == 0 and content.startswith(MARK):
                 report.skip(origin, BYTE_ORDER_MARK)
                 left_out += 1
-                content, byte = content[len(_MARK) :], len(_MARK)
+                content, byte = content[len(MARK) :], len(MARK)
             text, problem = _decoded(content, byte)
             for document in cutter.add(text):
                 found = True
@@ -97,72 +94,6 @@ def read_text_file(path: Path, report: SourceReport, origin: str | None = None) 
         report.skip(origin, "empty")
 
 
-def read_jsonl(path: Path, field: str, report: SourceReport) -> Iterator[Document]:
-    """The documents of a file with one JSON object a line.
-
-    Args:
-        path: the file.
-        field: of the object, that holds the text.
-        report: is filled.
-    """
-    try:
-        for block in _blocks(path):
-            if block.content is None:
-                where = f"{path}, row {block.line}"
-                report.skip(where, f"row longer than {reports.LINE_BYTES:,} bytes")
-                continue
-            content = block.content
-            if block.byte == 0 and content.startswith(_MARK):
-                report.skip(str(path), BYTE_ORDER_MARK)
-                content = content[len(_MARK) :]
-            for number, raw in enumerate(content.split(b"\n"), start=block.line):
-                if raw.strip():  # an empty line is no row
-                    yield from _read_row(raw, f"{path}, row {number}", field, report)
-    except OSError:
-        report.skip(str(path), "cannot be read")
-    except NotText as error:
-        report.skip(str(path), str(error))
-
-
-def text_of_row(text: object, origin: str, field: str, report: SourceReport) -> Iterator[Document]:
-    """What a row's field holds, as documents; or the reason why it is left out."""
-    if not isinstance(text, str):
-        return report.skip(origin, f'no field "{field}" with a text in it')
-    if not text or text.isspace():
-        return report.skip(origin, "empty")
-    if "\0" in text or _has_surrogates(text):
-        return report.skip(origin, "holds NUL characters or lone surrogates")
-    if len(text) > reports.LINE_BYTES:
-        text = _without_long_lines_of_text(text, origin, report)
-    yield from cut(text.replace("\r\n", "\n"), origin)
-
-
-def _read_row(raw: bytes, origin: str, field: str, report: SourceReport) -> Iterator[Document]:
-    try:
-        row = json.loads(raw.decode())
-    except UnicodeDecodeError:
-        return report.skip(origin, "not UTF-8")
-    except (ValueError, RecursionError):
-        return report.skip(origin, "not JSON")
-    yield from text_of_row(row.get(field) if isinstance(row, dict) else None, origin, field, report)
-
-
-def _without_long_lines_of_text(text: str, origin: str, report: SourceReport) -> str:
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        if len(line) > reports.LINE_BYTES:
-            report.skip(f"{origin}, line {number}", LONG_LINE)
-    return "\n".join(line for line in lines if len(line) <= reports.LINE_BYTES)
-
-
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _decoded(content: bytes, byte: int) -> tuple[str, NotText | None]:
     """The text of whole lines, up to the line in which it turns out to be none."""
     problem = None
@@ -178,7 +109,7 @@ def _decoded(content: bytes, byte: int) -> tuple[str, NotText | None]:
     return text.replace("\r\n", "\n"), problem
 
 
-def _blocks(path: Path) -> Iterator[Block]:
+def blocks(path: Path) -> Iterator[Block]:
     """Blocks of at least a chunk, if there is so much, and of whole lines."""
     line, byte = 1, 0
     rest = b""

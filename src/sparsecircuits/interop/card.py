@@ -20,7 +20,6 @@ from sparsecircuits import __version__
 from sparsecircuits.data.manifest import Manifest, read_manifest
 from sparsecircuits.data.specs import parse_spec
 from sparsecircuits.interop.facts import (
-    BIGRAM,
     CircuitFacts,
     TaskFacts,
     WeightFacts,
@@ -131,12 +130,13 @@ def _head(facts: CardFacts) -> str:
 
 
 def _about(facts: CardFacts) -> str:
-    counted = [row for row in facts.weights if row.kind != BIGRAM]
-    kept, entries = _sums(counted)
-    beside = " beside a dense bigram table" if len(counted) < len(facts.weights) else ""
+    sparse = _sum("L0", [row for row in facts.weights if row.in_l0])
+    beside = sum(row.entries for row in facts.weights if not row.in_l0)
+    layers = "1 layer" if facts.model.n_layer == 1 else f"{facts.model.n_layer} layers"
     words = [
-        f"A transformer of {facts.model.n_layer} layers and {entries:,} parameters{beside}; {kept:,} of them "
-        f"are not zero (L0: {kept / entries:.2%}), after {PAPER}."
+        f"A transformer of {layers} whose matrices have {sparse.entries:,} weights, of which "
+        f"{sparse.nonzero:,} are not zero (L0: {sparse.nonzero / sparse.entries:.2%}), and {beside:,} other "
+        f"parameters beside them, after {PAPER}."
     ]
     if facts.result is not None and "val_loss" in facts.result:
         words.append(f"Its validation loss is {facts.result['val_loss']:.4f} nats a token.")
@@ -170,29 +170,32 @@ def _loading(facts: CardFacts) -> str:
 
 
 def _weights(facts: CardFacts) -> str:
-    rows = [
-        [row.kind, f"{row.entries:,}", f"{row.nonzero:,}", f"{row.nonzero / row.entries:.4f}"]
-        for row in facts.weights
-    ]
-    kept, entries = _sums(facts.weights)
-    rows.append(["all", f"{entries:,}", f"{kept:,}", f"{kept / entries:.4f}"])
+    sparse = [row for row in facts.weights if row.in_l0]
+    dense = [row for row in facts.weights if not row.in_l0]
+    rows = [*map(_counts, sparse), _counts(_sum("L0: all of these", sparse))]
+    rows += [*map(_counts, dense), _counts(_sum("all parameters", facts.weights))]
     shape = [
         [f"`{field.name}`", f"`{getattr(facts.model, field.name)}`"]
         for field in dataclasses.fields(facts.model)
         if field.name in ("vocab_size", "n_ctx", "n_layer", "d_model", "d_head", "topk_fraction", "positions")
     ]
     return (
-        "## Its weights\n\n"
-        + table(["kind", "entries", "not zero (L0)", "density"], rows)
+        "## Its weights\n\nL0 counts the weights that training makes sparse, as `sparsecircuits runs` and "
+        "`metrics.jsonl` do.\n\n"
+        + table(["kind", "entries", "not zero", "density"], rows)
         + "\n\n"
         + table(["shape", "value"], shape)
     )
 
 
-def _sums(weights: Iterable[WeightFacts]) -> tuple[int, int]:
-    """Those that are not zero, and all."""
-    weights = list(weights)
-    return sum(row.nonzero for row in weights), sum(row.entries for row in weights)
+def _counts(row: WeightFacts) -> list[str]:
+    return [row.kind, f"{row.entries:,}", f"{row.nonzero:,}", f"{row.nonzero / row.entries:.4f}"]
+
+
+def _sum(name: str, weights: Sequence[WeightFacts]) -> WeightFacts:
+    """All of them as one kind."""
+    entries, nonzero = sum(row.entries for row in weights), sum(row.nonzero for row in weights)
+    return WeightFacts(name, entries, nonzero, all(row.in_l0 for row in weights))
 
 
 def _recipe(facts: CardFacts) -> str:

@@ -11,6 +11,7 @@ from sparsecircuits.circuit.files import CIRCUIT_FILE, circuit_hash, load_circui
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.tasks.evaluate import TaskScore
+from sparsecircuits.train.projection import sparse_matrices
 from sparsecircuits.train.run import Run
 from sparsecircuits.validate.card import CARD_FILE, Card
 
@@ -36,6 +37,8 @@ class WeightFacts(NamedTuple):
     kind: str
     entries: int
     nonzero: int
+    in_l0: bool
+    """Whether training makes them sparse; L0 counts these (:func:`~sparsecircuits.train.vitals.nonzeros`)."""
 
 
 class TaskFacts(NamedTuple):
@@ -70,12 +73,14 @@ def kind_of(parameter: str) -> str:
 
 
 def weights_of(model: SparseGPT) -> tuple[WeightFacts, ...]:
-    """All parameters by kind."""
+    """All parameters by kind, those that L0 counts first."""
     entries, nonzero = (dict.fromkeys(KINDS.values(), 0) for _ in range(2))
     for name, parameter in model.named_parameters():
         entries[kind_of(name)] += parameter.numel()
         nonzero[kind_of(name)] += int(torch.count_nonzero(parameter))
-    return tuple(WeightFacts(kind, entries[kind], nonzero[kind]) for kind in entries if entries[kind])
+    sparse = {kind_of(matrix.name) for matrix in sparse_matrices(model, floor=0)}
+    facts = (WeightFacts(kind, entries[kind], nonzero[kind], kind in sparse) for kind in entries)
+    return tuple(sorted((row for row in facts if row.entries), key=lambda row: not row.in_l0))
 
 
 def tasks_of(run: Run) -> tuple[TaskFacts, ...]:

@@ -9,7 +9,8 @@ above it. Where a source is no folder here, a registry of locators is asked in t
 one knows the Hugging Face Hub; a source that is here never leaves the machine.
 
 Nothing is loaded by halves: wrong names, shapes, sizes or values raise
-:class:`~sparsecircuits.errors.CheckpointError` naming the file.
+:class:`~sparsecircuits.errors.CheckpointError` naming the file. The config has the SHA-256 of the weights, so
+that one flipped bit in them is noticed, too; a model that was saved without is read all the same.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from sparsecircuits.errors import CheckpointError, ConfigError, SaveError
-from sparsecircuits.files import cause_of, drop_cached, make_folder, placed, saving, write_atomic
+from sparsecircuits.files import cause_of, drop_cached, make_folder, placed, saving, sha256_of, write_atomic
 from sparsecircuits.memory import require_room
 from sparsecircuits.model.config import GPTConfig
 from sparsecircuits.model.gpt import SparseGPT
@@ -36,7 +37,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT = "sparsecircuits.model"
 FORMAT_VERSION = 2
-
+#: What in the config is the SHA-256 of the weights' file; older models have none.
+HASH_KEY = "weights_sha256"
 
 #: Modules of higher floors that are imported where a source is none of what is known so far: they add to
 #: LOCATORS and READERS.
@@ -54,16 +56,17 @@ class Reader(NamedTuple):
 
 
 def save_model(model: SparseGPT, folder: str | Path) -> None:
-    """Write the model's config and weights into ``folder``, each file whole or not at all.
+    """Write the model's weights and config into ``folder``, each file whole or not at all.
 
     Raises:
         SaveError: one could not be written.
     """
     folder = Path(folder)
     make_folder(folder)
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
-    write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
     save_weights(model, folder / WEIGHTS_FILE)
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **model.config.to_dict()}
+    header[HASH_KEY] = sha256_of(folder / WEIGHTS_FILE)
+    write_atomic(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
 
 
 def locate(source: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Path:
@@ -150,6 +153,36 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
 
 
+def glance(path: Path) -> None:
+    """Look at a safetensors file's header and size, at no tensor: what is cut, empty or something else shows.
+
+    Raises:
+        CheckpointError: it is missing, or not as long as its header says, or has none.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def verify_weights(folder: Path) -> None:
+    """Compare the weights of a saved model with the hash in its config, if that has one.
+
+    Raises:
+        CheckpointError: they differ, or one of the two files is missing or no such file.
+    """
+    glance(folder / WEIGHTS_FILE)
+    _verify(folder, _read_config(folder / CONFIG_FILE).get(HASH_KEY))
+
+
+def _verify(folder: Path, expected: object) -> None:
+    if expected is not None and sha256_of(folder / WEIGHTS_FILE) != expected:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: damaged: its content does not match the hash in {CONFIG_FILE}"
+        )
+
+
 def _require_same(tensors: dict[str, torch.Tensor], temporary: Path, path: Path) -> None:
     """Raise :class:`SaveError` unless the file holds these very tensors, bit for bit."""
     try:
@@ -170,6 +203,22 @@ def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _load_saved(folder: Path) -> SparseGPT:
     path = folder / CONFIG_FILE
+    data = _read_config(path)
+    expected = data.pop(HASH_KEY, None)
+    try:
+        config = GPTConfig.from_dict(data, where=str(path))
+        require_room(4 * config.weight_count, f"{path}: a model of {config.weight_count:,} weights")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    tensors = _read_weights(_without_memory(config), folder / WEIGHTS_FILE)
+    _verify(folder, expected)  # last: where more can be said of what is wrong, that is said
+    model = SparseGPT(config)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """What a saved model's config says, without its format."""
     try:
         data = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -179,15 +228,7 @@ def _load_saved(folder: Path) -> SparseGPT:
     version = data.pop("format_version", None)
     if version not in (1, FORMAT_VERSION):
         raise CheckpointError(f"{path}: format version {version}, this release reads 1 and {FORMAT_VERSION}")
-    try:
-        config = GPTConfig.from_dict(data, where=str(path))
-        require_room(4 * config.weight_count, f"{path}: a model of {config.weight_count:,} weights")
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
-    tensors = _read_weights(_without_memory(config), folder / WEIGHTS_FILE)
-    model = SparseGPT(config)
-    model.load_state_dict(tensors)
-    return model.eval()
+    return data
 
 
 def _without_memory(config: GPTConfig) -> SparseGPT:

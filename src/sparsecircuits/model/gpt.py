@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model.cache import KVCache, LayerCache
@@ -133,7 +134,14 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention, then MLP, each added to the residual stream."""
+    """One layer: attention, then MLP, each added to the residual stream.
+
+    Attributes:
+        recompute: what saves its inputs alone and is computed again when gradients are due (hooks are called
+            again too): the block, each of its sublayers, or None: nothing.
+    """
+
+    recompute: Literal["block", "sublayer"] | None = None
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -156,10 +164,19 @@ class Block(nn.Module):
         last: bool = False,
     ) -> Tensor:
         """Go on from ``x`` [b t d]; or of ``prompts`` [sets kept d], with ``last`` to their last tokens."""
+        return self._again("block", self._through, x, position, cache, prompts, last)
+
+    def _through(
+        self,
+        x: Tensor,
+        position: Tensor | None,
+        cache: LayerCache | None,
+        prompts: Prompts | None,
+        last: bool,
+    ) -> Tensor:
         x = self.first_half(x, position, cache, prompts, last)
-        position = (
-            prompts.ends(position) if prompts is not None and last and position is not None else position
-        )
+        if position is not None and prompts is not None and last:
+            position = prompts.ends(position)
         return self.second_half(x, position)
 
     def first_half(
@@ -172,13 +189,26 @@ class Block(nn.Module):
     ) -> Tensor:
         """Attention alone."""
         x = self.resid_in(x)
-        delta = self.attn(_join(self.ln_1(x), position, self.ln_p1), cache, prompts, last)
+        delta = self._again("sublayer", self._attention, x, position, cache, prompts, last)
         return (prompts.ends(x) if prompts is not None and last else x) + delta
 
     def second_half(self, x: Tensor, position: Tensor | None = None) -> Tensor:
         """The MLP alone."""
         x = self.resid_mid(x)
-        return x + self.mlp(_join(self.ln_2(x), position, self.ln_p2))
+        return x + self._again("sublayer", self._mlp, x, position)
+
+    def _attention(self, x: Tensor, position: Tensor | None, *others: Any) -> Tensor:
+        return self.attn(_join(self.ln_1(x), position, self.ln_p1), *others)
+
+    def _mlp(self, x: Tensor, position: Tensor | None) -> Tensor:
+        return self.mlp(_join(self.ln_2(x), position, self.ln_p2))
+
+    def _again(self, what: str, part: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """``part(*inputs)``, which is to be computed again if it is what :attr:`recompute` says."""
+        if self.recompute != what:
+            return part(*inputs)
+        # No layer is random, so there is no state of a generator to put back.
+        return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class SparseGPT(nn.Module):

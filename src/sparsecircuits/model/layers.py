@@ -72,9 +72,12 @@ class Linear(nn.Linear):
     _wiring: Wiring | None = None
     _reads: Reads | None = None
 
-    def find_pattern(self) -> None:
-        """Learn where the weight is nonzero now; forgotten as soon as the weight is changed."""
-        self.know(Pattern.of(self.weight))
+    def find_pattern(self, most: int | None = None) -> None:
+        """Learn where the weight is nonzero now; forgotten as soon as the weight is changed.
+
+        ``most``: as many are at most, if that is known (:meth:`Pattern.of`).
+        """
+        self.know(Pattern.of(self.weight, most))
 
     def know(self, pattern: Pattern) -> None:
         """As :meth:`find_pattern`, from one that covers all nonzero weights."""

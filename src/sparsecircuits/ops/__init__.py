@@ -6,11 +6,11 @@ The kernels give first derivatives; for second ones, or ``torch.func``, run the 
 
 from sparsecircuits.ops.abs_topk import abs_topk
 from sparsecircuits.ops.attention import end_attention, sink_attention
-from sparsecircuits.ops.elementwise import gelu, gelu_abs_topk, rms_norm
+from sparsecircuits.ops.elementwise import gelu, gelu_abs_topk, rms_norm, rms_norm_abs_topk
 from sparsecircuits.ops.linear import Pattern, sparse_linear
 from sparsecircuits.ops.loss import bigram_cross_entropy
 from sparsecircuits.ops.mix import mix
-from sparsecircuits.ops.projection import keep_largest_
+from sparsecircuits.ops.projection import keep_largest_, keep_largest_all_
 
 __all__ = [
     "Pattern",
@@ -20,8 +20,10 @@ __all__ = [
     "gelu",
     "gelu_abs_topk",
     "keep_largest_",
+    "keep_largest_all_",
     "mix",
     "rms_norm",
+    "rms_norm_abs_topk",
     "sink_attention",
     "sparse_linear",
 ]

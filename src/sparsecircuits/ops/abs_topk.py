@@ -5,7 +5,8 @@ In goes a tensor, out comes one of the same shape in which every row (last dimen
 it stays; of several entries equal to it, those with the lowest index stay until ``k`` are kept. The
 gradient goes to the kept entries alone.
 
-:func:`definition` says so in plain torch; the kernels (``csrc/topk.h``) give the same, bit for bit.
+:func:`definition` says so in plain torch; the kernels (``csrc/topk.h``, and ``gpu/topk.py`` on a GPU) give
+the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops import native
+from sparsecircuits.ops import gpu, native
+from sparsecircuits.ops.strides import even_rows
 
 #: Types that the kernels read; 16-bit ones with the bits of their infinity.
 _INFINITY = {torch.bfloat16: 0x7F80, torch.float16: 0x7C00}
-_TYPES = (torch.float32, *_INFINITY)
+TYPES = (torch.float32, *_INFINITY)
 
 
 def abs_topk(x: Tensor, k: int) -> Tensor:
@@ -43,7 +45,11 @@ def abs_topk(x: Tensor, k: int) -> Tensor:
         raise ValueError(f"abs_topk keeps k >= 1 entries, got k = {k}")
     if k >= x.shape[-1]:
         return x
-    if native.takes(x, types=_TYPES):
+    if x.shape[-1] <= gpu.WIDEST_ROW and gpu.takes(x, types=TYPES):
+        from sparsecircuits.ops.gpu import topk  # imports Triton
+
+        return topk.abs_topk(x, k)
+    if native.takes(x, types=TYPES):
         return (_abs_topk_now if native.undispatched(x) else _abs_topk)(x, k)[0]
     return definition(x, k)
 
@@ -90,7 +96,7 @@ def _abs_topk_now(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     kept = x.new_empty((rows, -(-dim // 16)), dtype=torch.int16)
     if x.dtype == torch.float32:
-        x, step = _rows(x)
+        x, step = even_rows(x)
         native.call("abs_topk", x.data_ptr(), step, y, kept, rows, dim, k)
     else:
         native.call("abs_topk16", x.contiguous(), y, kept, rows, dim, k, _INFINITY[x.dtype])
@@ -98,18 +104,6 @@ def _abs_topk_now(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 _abs_topk = torch.library.custom_op("sparsecircuits::abs_topk", _abs_topk_now, mutates_args=())
-
-
-def _rows(x: Tensor) -> tuple[Tensor, int]:
-    """``x`` [..., dim], copied if its rows are not evenly spaced, and how far apart they are."""
-    dim = x.shape[-1]
-    # A dimension of one has no stride that means anything.
-    outer = [(size, stride) for size, stride in zip(x.shape[:-1], x.stride()[:-1], strict=True) if size > 1]
-    step = outer[-1][1] if outer else dim
-    even, rows = x.stride(-1) == 1 and step >= dim, 1
-    for size, stride in reversed(outer):
-        even, rows = even and stride == rows * step, rows * size
-    return (x, step) if even else (x.contiguous(), dim)
 
 
 @torch.library.custom_op("sparsecircuits::abs_topk_backward", mutates_args=())

@@ -5,7 +5,8 @@ to its result, so that a head may attend to nothing. In go queries, keys and val
 comes the mix. With a sink, the same as ordinary causal attention over one more key of value 0.
 
 :func:`definition` is that in plain torch; the kernel (``csrc/attention.h``) keeps one head's pattern in the
-cache at a time, and makes it again on the way back.
+cache at a time, and makes it again on the way back. On a GPU, torch's fused attention does it
+(``gpu/attention.py``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops import native
+from sparsecircuits.ops import gpu, native
+
+#: Types of numbers that a GPU's fused attention takes.
+_GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) -> Tensor:
@@ -31,6 +35,11 @@ def sink_attention(q: Tensor, k: Tensor, v: Tensor, sink: Tensor | None = None) 
     Returns:
         [batch, head, pos of q, d_head].
     """
+    if gpu.takes(q, k, v, sink, types=_GPU_TYPES) and _regular(q, k, v, sink):
+        from sparsecircuits.ops.gpu import attention
+
+        if attention.takes(q, k):
+            return attention.sink_attention(q, k, v, sink)
     if native.takes(q, k, v, sink) and _regular(q, k, v, sink):
         run = _attention_now if native.undispatched(q, k, v) else _attention
         y, _ = run(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), sink)

@@ -4,6 +4,9 @@ Time of a dense product: entries of the matrix times tokens. Of a sparse one: a 
 outputs, and kept entries times tokens. The faster one is taken; so while density anneals down, each matrix
 changes over by itself. The constants that ship were measured on one machine; ``sparsecircuits tune-ops``
 measures this one and writes them to ``ops.json`` in :func:`cache_folder`.
+
+On a GPU the rule is a density alone, :data:`GPU_DENSITY`. It is not measured: the paper (§B) has sparse
+products win below about 1%, since a GPU's dense ones run on units of their own.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import torch
 
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.ops import native
+from sparsecircuits.ops import gpu, native
 from sparsecircuits.ops.linear import FEW, Pattern
 
 VARIABLE = "SPARSECIRCUITS_CACHE"
 FILE = "ops.json"
+#: Below this density, from so many tokens on, sparse products are taken on a GPU.
+GPU_DENSITY, GPU_TOKENS = 0.01, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,10 @@ DEFAULT = {
 
 def sparse_pays(pattern: Pattern, tokens: int) -> bool:
     """Whether the sparse path is the faster one for so many tokens, by the rule above."""
+    if gpu.takes(pattern.start, types=(torch.int32,)):
+        return pattern.density <= GPU_DENSITY and tokens >= GPU_TOKENS
+    if pattern.start.device.type != "cpu":
+        return False
     if native.kernels() == native.OFF:
         return False
     return predicted(costs(torch.get_num_threads()), pattern.rows, pattern.columns, pattern.count, tokens)

@@ -2,7 +2,8 @@
 
 On a CPU torch runs RMSNorm as five operations over the whole tensor, and GELU's gradient through erf; beside
 sparse products both would be a large part of a step. GELU and the AbsTopK that follows it in every MLP go
-together, so that what lies between them is never written.
+together, so that what lies between them is never written. On a GPU torch has both in one pass; ours are those
+that AbsTopK follows (``gpu/topk.py``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops import native
-from sparsecircuits.ops.abs_topk import abs_topk
+from sparsecircuits.ops import gpu, native
+from sparsecircuits.ops.abs_topk import TYPES, abs_topk
+from sparsecircuits.ops.packing import pack_kept
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
@@ -41,10 +43,26 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def gelu_abs_topk(x: Tensor, k: int) -> Tensor:
-    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass, the same value bit for bit."""
+    """``abs_topk(gelu(x), k)`` of ``x`` [..., dim] in one pass; on a CPU the same value bit for bit."""
+    if 1 <= k < x.shape[-1] <= gpu.WIDEST_ROW and gpu.takes(x, types=TYPES):
+        from sparsecircuits.ops.gpu import topk  # imports Triton
+
+        return topk.gelu_abs_topk(x, k)
     if 1 <= k < x.shape[-1] and native.takes(x):
         return (_gelu_abs_topk_now if native.undispatched(x) else _gelu_abs_topk)(x, k)[0]
     return abs_topk(gelu(x), k)
+
+
+def rms_norm_abs_topk(x: Tensor, weight: Tensor, k: int, eps: float | None = None) -> Tensor:
+    """``abs_topk(rms_norm(x, weight, eps), k)`` of ``x`` [..., dim]; on a GPU in one pass.
+
+    To rounding the same value: where rounding swaps two entries at the threshold, the other one stays.
+    """
+    if 1 <= k < x.shape[-1] <= gpu.WIDEST_ROW and weight.shape == x.shape[-1:] and gpu.takes(x, types=TYPES):
+        from sparsecircuits.ops.gpu import topk  # imports Triton
+
+        return topk.rms_norm_abs_topk(x, weight, torch.finfo(x.dtype).eps if eps is None else eps, k)
+    return abs_topk(rms_norm(x, weight, eps), k)
 
 
 def _rms_norm_now(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -95,11 +113,17 @@ def _gelu_abs_topk_now(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 _gelu_abs_topk = torch.library.custom_op("sparsecircuits::gelu_abs_topk", _gelu_abs_topk_now, mutates_args=())
 
 
+@torch.library.custom_op("sparsecircuits::pack_kept", mutates_args=())
+def _pack_kept(x: Tensor, kept: Tensor, k: int) -> Tensor:
+    return pack_kept(x.contiguous(), kept, k)
+
+
 @torch.library.custom_op("sparsecircuits::gelu_abs_topk_backward", mutates_args=())
-def _gelu_abs_topk_backward(grad: Tensor, x: Tensor, kept: Tensor) -> Tensor:
-    grad, x = grad.contiguous(), x.contiguous()
-    dx = torch.empty_like(x)
-    native.call("gelu_topk_grad", grad, kept, x, dx, len(kept), x.shape[-1])
+def _gelu_abs_topk_backward(grad: Tensor, values: Tensor, kept: Tensor) -> Tensor:
+    """The gradient of x, of which there are the kept ``values`` [rows, k]."""
+    grad = grad.contiguous()
+    dx = torch.empty_like(grad)
+    native.call("gelu_topk_grad", grad, kept, values, dx, len(kept), grad.shape[-1], values.shape[-1])
     return dx
 
 
@@ -133,9 +157,14 @@ def _(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return _like(x), x.new_empty((x.numel() // dim, -(-dim // 16)), dtype=torch.int16)
 
 
+@_pack_kept.register_fake
+def _(x: Tensor, kept: Tensor, k: int) -> Tensor:
+    return x.new_empty((kept.shape[0], k))
+
+
 @_gelu_abs_topk_backward.register_fake
-def _(grad: Tensor, x: Tensor, kept: Tensor) -> Tensor:
-    return _like(x)
+def _(grad: Tensor, values: Tensor, kept: Tensor) -> Tensor:
+    return _like(grad)
 
 
 def _keep_norm(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -155,7 +184,8 @@ def _gelu_back(ctx: FunctionCtx, grad: Tensor) -> Tensor:
 
 
 def _keep_topk(ctx: FunctionCtx, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(inputs[0], output[1])
+    x, k = inputs
+    ctx.save_for_backward(_pack_kept(x, output[1], k), output[1])  # a slope is needed at those places alone
 
 
 def _topk_back(ctx: FunctionCtx, grad: Tensor, _kept: Tensor) -> tuple[Tensor, None]:

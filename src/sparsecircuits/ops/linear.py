@@ -3,21 +3,24 @@
 In go inputs, a weight matrix and the *pattern* of its nonzero entries (:class:`Pattern`); out comes what
 ``F.linear`` gives. With the matrix itself as the weight its gradient is dense, as the method needs it (a
 zeroed weight can come back); with its kept values alone the gradient is theirs; with neither needing a
-gradient, as in pruning, none is computed. :func:`definition` is that in plain torch, ``csrc/linear.h`` and
-``csrc/outer.h`` are the kernels.
+gradient, as in pruning, none is computed. :func:`definition` is that in plain torch; ``csrc/linear.h`` and
+``csrc/outer.h`` are the kernels of a CPU, ``gpu/linear.py`` those of a GPU.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from sparsecircuits.ops import native
+from sparsecircuits.ops import gpu, native
 
+#: Types of numbers that the GPU's kernels read.
+_GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 #: Up to so many tokens go one by one through the columns of their nonzero inputs.
 FEW = 4
 
@@ -31,6 +34,7 @@ class Pattern:
         index: [count] int32, their columns, rising within a row.
         column_start, column_index: the same by columns.
         order: [count] int32, for each entry by columns its place by rows.
+        spare: whether there may be fewer entries than room for them: those from ``start[rows]`` on are none.
     """
 
     rows: int
@@ -40,12 +44,23 @@ class Pattern:
     column_start: Tensor
     column_index: Tensor
     order: Tensor
+    spare: bool = field(default=False, kw_only=True)
 
     @classmethod
-    def of(cls, weight: Tensor) -> Pattern:
-        """The pattern of a matrix; NaN counts as nonzero."""
+    def of(cls, weight: Tensor, most: int | None = None) -> Pattern:
+        """The pattern of a matrix; NaN counts as nonzero.
+
+        Args:
+            weight: [rows, columns].
+            most: as many entries are nonzero at most. On a GPU nothing then waits for their number, and the
+                pattern has room for so many.
+        """
         weight = weight.detach()
         rows, columns = weight.shape
+        if most is not None and gpu.takes(weight, types=_GPU_TYPES):
+            from sparsecircuits.ops.gpu import linear
+
+            return cls(rows, columns, *linear.find(weight, most), spare=True)
         if not (native.takes(weight) and weight.is_contiguous()):
             return cls._by_definition(weight)
         start = torch.empty(rows + 1, dtype=torch.int32)
@@ -81,7 +96,7 @@ class Pattern:
 
     @property
     def count(self) -> int:
-        """How many entries there are."""
+        """How many entries there are, or room for how many."""
         return self.index.numel()
 
     @property
@@ -90,7 +105,11 @@ class Pattern:
         return self.count / max(1, self.rows * self.columns)
 
     def places(self) -> Tensor:
-        """[count] int64: flat indices of the entries, rising."""
+        """[count] int64: flat indices of the entries, rising; one behind the matrix for what is none."""
+        if self.spare:
+            entry = torch.arange(self.count, device=self.start.device, dtype=torch.int32)
+            row = torch.searchsorted(self.start, entry, right=True) - 1
+            return row * self.columns + self.index
         row = torch.repeat_interleave(
             torch.arange(self.rows, device=self.start.device), self.start.diff().long()
         )
@@ -98,18 +117,37 @@ class Pattern:
 
     def gather(self, weight: Tensor) -> Tensor:
         """[count] the entries of ``weight`` [rows, columns] at these places."""
-        if native.takes(weight) and weight.is_contiguous():
+        if gpu.takes(weight, types=_GPU_TYPES):
+            from sparsecircuits.ops.gpu import linear
+
+            return linear.gather(weight, self.start, self.index)
+        if native.takes(weight) and weight.is_contiguous() and not self.spare:
             values = weight.new_empty(self.count)
             native.call_single(
                 "gather_values", weight.detach(), self.rows, self.columns, self.start, self.index, values
             )
             return values
-        return weight.detach().flatten()[self.places()]
+        return self._with_room(weight.detach().flatten())[self.places()]
 
     def dense(self, values: Tensor) -> Tensor:
         """[rows, columns] with ``values`` at these places and 0 elsewhere; differentiable."""
-        flat = values.new_zeros(self.rows * self.columns)
-        return flat.index_put((self.places(),), values).view(self.rows, self.columns)
+        flat = self._with_room(values.new_zeros(self.rows * self.columns))
+        return self._matrix(flat.index_put((self.places(),), values))
+
+    def _with_room(self, flat: Tensor) -> Tensor:
+        """With a place more, where entries belong that are none."""
+        return F.pad(flat, (0, 1)) if self.spare else flat
+
+    def _matrix(self, flat: Tensor) -> Tensor:
+        """[rows, columns] of what :meth:`_with_room` gave."""
+        return flat[: self.rows * self.columns].view(self.rows, self.columns)
+
+    @functools.cached_property
+    def longest(self) -> tuple[Tensor, Tensor]:
+        """Rows, and columns, by falling number of entries, for the kernels of a GPU."""
+        from sparsecircuits.ops.gpu import linear
+
+        return linear.longest_first(self.start), linear.longest_first(self.column_start)
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What the kernels take."""
@@ -140,6 +178,8 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patte
             f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias "
             f"{None if bias is None else tuple(bias.shape)}"
         )
+    if gpu.takes(x, weight, bias, types=_GPU_TYPES) and gpu.takes(pattern.start, types=(torch.int32,)):
+        return _on_gpu(x, weight, bias, pattern)
     if native.takes(x, weight, bias):
         flat = x.reshape(-1, pattern.columns)
         run = _sparse_linear_now if native.undispatched(flat, weight) else _sparse_linear
@@ -148,11 +188,23 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Patte
     return definition(x, weight, bias, pattern)
 
 
+def _on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Pattern) -> Tensor:
+    """Under autocast in its type, as torch's own product."""
+    from sparsecircuits.ops.gpu import linear
+
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    found = linear.Found(*pattern.tensors())
+    y = linear.sparse_linear(x.reshape(-1, pattern.columns), weight, bias, found, pattern.longest)
+    return y.view(*x.shape[:-1], pattern.rows)
+
+
 def definition(x: Tensor, weight: Tensor, bias: Tensor | None, pattern: Pattern) -> Tensor:
     """:func:`sparse_linear` in plain torch."""
     if weight.ndim == 1:
         return F.linear(x, pattern.dense(weight), bias)
-    outside = weight.detach().flatten().index_fill(0, pattern.places(), 0).view_as(weight)
+    flat = pattern._with_room(weight.detach().flatten())
+    outside = pattern._matrix(flat.index_fill(0, pattern.places(), 0))
     return F.linear(x, weight - outside, bias)  # the value inside the pattern, the gradient of all
 
 

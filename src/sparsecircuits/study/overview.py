@@ -1,7 +1,8 @@
 """What runs there are in a folder, and how far each is.
 
-A run is a folder that holds a ``run.json`` or a ``metrics.jsonl``. Nothing of a model is read, and whatever
-is wrong with a run stands in its row, so that one that is damaged hides no other.
+A run is a folder that holds a ``run.json`` or a ``metrics.jsonl``. Of models and checkpoints only the headers
+are read: a file that is cut, missing or something else shows, a flipped bit does not before it is loaded.
+Whatever is wrong with a run stands in its row, so that one that is damaged hides no other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sparsecircuits.circuit.files import CIRCUIT_FILE
-from sparsecircuits.errors import SparseCircuitsError
+from sparsecircuits.errors import CheckpointError, SparseCircuitsError
+from sparsecircuits.model.checkpoint import WEIGHTS_FILE, glance
+from sparsecircuits.train.checkpoint import found_checkpoints, read_state
 from sparsecircuits.train.lock import lock_holder
 from sparsecircuits.train.run import METRICS_FILE, RUN_FILE, Run
 
@@ -34,8 +37,12 @@ class RunRow(NamedTuple):
     """Steps that the latest line of its metrics has."""
     steps: int | None = None
     """Steps in all."""
+    saved: int | None = None
+    """Where it has stopped: the step of the checkpoint from which it goes on; 0: it begins again."""
     val_loss: float | None = None
     """Nats a token: the final one, or the latest."""
+    val_tokens: int | None = None
+    """On so many tokens, if the corpus has them: the final one on more than those before."""
     density: float | None = None
     """Of the attention and MLP matrices."""
     l0: int | None = None
@@ -81,9 +88,10 @@ def row_of(path: Path, name: str) -> RunRow:
         if holder is not None:
             return row._replace(state="running", note=str(holder))
         if run.result() is None:
-            return row._replace(state="stopped", note=_last_event(run))
+            return _stopped(row, run)
         if not (path / "model").is_dir():
             return row._replace(note=f"{path / 'model'}: missing, although training has finished")
+        glance(path / "model" / WEIGHTS_FILE)
         return row._replace(state="finished")
     except (SparseCircuitsError, OSError, ValueError, KeyError, TypeError) as error:
         return row._replace(note=_told(error, path))
@@ -95,10 +103,34 @@ def _figures(row: RunRow, run: Run) -> RunRow:
     metrics, result = run.metrics(), run.result()
     for line in metrics:
         known = {key: line[key] for key in _LOGGED if line.get(key) is not None}
+        if "val_loss" in known:
+            known["val_tokens"] = run.config.train.validated_on(line["step"])
         row = row._replace(**known)
     if result is not None:
         row = row._replace(step=result["steps"], **{key: result[key] for key in _RESULT})
+        row = row._replace(val_tokens=run.config.train.eval_tokens)
     return row._replace(step=row.step or 0)
+
+
+def _stopped(row: RunRow, run: Run) -> RunRow:
+    """The row of a run that goes on when it is asked to, with what is wrong with its checkpoints."""
+    wrong: list[str] = []
+    for path in reversed(found_checkpoints(run.checkpoints)):
+        try:
+            checkpoint = read_state(path)
+            for name in checkpoint.files:
+                glance(path / name)
+        except CheckpointError as error:
+            wrong.append(str(error))
+            continue
+        notes = [_last_event(run), *wrong]
+        note = "; ".join(note for note in notes if note) or None
+        return row._replace(state="stopped", saved=checkpoint.step, note=note)
+    if wrong:
+        return row._replace(note="no checkpoint is whole: " + "; ".join(wrong))
+    return row._replace(
+        state="stopped", saved=0, note=_last_event(run) or "nothing is saved: it begins again"
+    )
 
 
 _LOGGED = ("step", "val_loss", "density", "l0", "dead_neurons", "tokens", "seconds")

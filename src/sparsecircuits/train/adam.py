@@ -2,7 +2,8 @@
 
 torch's fused Adam goes through a tensor by vectors, and through the last entries, where no vector fits, one
 by one; the two round differently on a CPU. So a matrix that is cut into rows for several processes would end
-with other bits. Here those last entries are done over in a tensor of whole vectors of their own.
+with other bits. Here those last entries are done over in a tensor of whole vectors of their own. On a GPU all
+entries go the same way, in one launch for all tensors (``ops/gpu/adam.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from sparsecircuits.ops import gpu
 
 #: The longest vectors, in float32: 512 bits.
 LANES = 16
@@ -29,6 +32,8 @@ class Adam:
         self, tensors: Sequence[Tensor], *, lr: float, betas: tuple[float, float], eps: float
     ) -> None:
         self.tensors = list(tensors)
+        self._betas, self._eps = betas, eps
+        self._chunks: dict[tuple[int, ...], Any] = {}
         self.inner = torch.optim.Adam(self.tensors, lr=lr, betas=betas, eps=eps, fused=True)
         self._odd = [tensor for tensor in self.tensors if tensor.numel() % LANES]
         device = self.tensors[0].device
@@ -43,6 +48,10 @@ class Adam:
     @torch.no_grad()
     def step(self, lr: float, divisor: float) -> None:
         """One step with the gradients that the tensors have, divided by ``divisor``."""
+        moving = [tensor for tensor in self.tensors if tensor.grad is not None]
+        if gpu.takes(*moving, *(tensor.grad for tensor in moving)):
+            self._step_on_gpu(moving, lr, divisor)
+            return
         odd = [tensor for tensor in self._odd if tensor.grad is not None]
         self._take(odd)
         for adam in (self._inner_of_ends, self.inner):
@@ -55,6 +64,37 @@ class Adam:
         if odd:
             self._inner_of_ends.step()
             self._give(odd)
+
+    def _step_on_gpu(self, moving: list[Tensor], lr: float, divisor: float) -> None:
+        from sparsecircuits.ops.gpu import adam
+
+        if not moving:
+            return
+        for tensor in moving:
+            if not self.state.get(tensor):
+                self.state[tensor] = {
+                    "step": torch.zeros((), device=tensor.device),
+                    **{
+                        key: torch.zeros_like(tensor, memory_format=torch.contiguous_format)
+                        for key in _MOMENTS
+                    },
+                }
+        sizes = tuple(tensor.numel() for tensor in moving)
+        if sizes not in self._chunks:
+            self._chunks[sizes] = adam.Chunks(sizes, moving[0].device)
+        states = [self.state[tensor] for tensor in moving]
+        adam.step(
+            self._chunks[sizes],
+            [tensor.detach() for tensor in moving],
+            [tensor.grad.contiguous() for tensor in moving if tensor.grad is not None],
+            *([state[key] for state in states] for key in (*_MOMENTS, "step")),
+            lr=lr,
+            betas=self._betas,
+            eps=self._eps,
+            divisor=divisor,
+        )
+        for tensor in moving:
+            torch.autograd.graph.increment_version(tensor)
 
     def _take(self, odd: list[Tensor]) -> None:
         """Copy the ends of tensors, gradients and moments as they are before the step."""

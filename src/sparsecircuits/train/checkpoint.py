@@ -133,7 +133,7 @@ def latest_checkpoint(folder: Path, model: SparseGPT, parts: Mapping[str, Part])
     Raises:
         CheckpointError: there are checkpoints, and none is whole; or one is of a newer release.
     """
-    problems = []
+    problems: list[str] = []
     for path in reversed(found_checkpoints(folder)):
         try:
             state = _load(path, model, parts)
@@ -141,8 +141,9 @@ def latest_checkpoint(folder: Path, model: SparseGPT, parts: Mapping[str, Part])
             raise
         except CheckpointError as error:
             problems.append(str(error))
-            warnings.warn(f"passed over a damaged checkpoint: {error}", stacklevel=2)
             continue
+        for problem in problems:
+            warnings.warn(f"passed over a damaged checkpoint: {problem}", stacklevel=2)
         return state
     if problems:
         raise CheckpointError(f"{folder}: no checkpoint is whole: " + "; ".join(problems))

@@ -112,6 +112,10 @@ class TrainConfig(Config):
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
 
+    def validated_on(self, step: int) -> int:
+        """Tokens on which the validation after ``step`` steps measures, if the corpus has so many."""
+        return self.eval_tokens if step == self.steps else self.eval_tokens // 8
+
     def validate(self) -> None:
         for name in ("steps", "rows", "eval_every", "eval_tokens", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:

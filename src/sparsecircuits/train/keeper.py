@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sparsecircuits.errors import SaveError
+from sparsecircuits.errors import NOTHING_SAVED, CheckpointError, SaveError
 from sparsecircuits.files import sweep
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.checkpoint import (
@@ -60,7 +60,7 @@ class Keeper:
         Damaged ones are set aside.
 
         Raises:
-            CheckpointError: no checkpoint is whole.
+            CheckpointError: no checkpoint is whole, or one lies behind the end of the run.
             SaveError: the folder cannot be written.
         """
         if self.team.main:
@@ -76,15 +76,24 @@ class Keeper:
 
     def _load(self) -> TrainState:
         state = latest_checkpoint(self.run.checkpoints, self.model, self.parts)
+        if state.step > (steps := self.run.config.train.steps):
+            raise CheckpointError(
+                f"{self.run.checkpoints}: a checkpoint of step {state.step:,}, where the run has {steps:,} "
+                f"steps: it is another run's; remove the checkpoints, or choose another name"
+            )
         if self.team.main:
             set_aside_damaged(self.run.checkpoints, state.step)
         return state
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Keep an event of what diverges inside the block."""
+        """Keep an event of what diverges inside the block; have who interrupts it say what is saved."""
         try:
             yield
+        except KeyboardInterrupt as error:
+            saved = NOTHING_SAVED if self._saved is None else f"saved at step {self._saved:,}"
+            error.args = (saved,)
+            raise
         except TrainingDiverged as error:
             self.event("diverged", error.step, tensor=error.tensor, value=error.value)
             raise

@@ -21,6 +21,7 @@ from sparsecircuits.model import SparseGPT
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
+from sparsecircuits.train.finished import verify_finished
 from sparsecircuits.train.guard import TrainingDiverged
 from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
@@ -87,11 +88,13 @@ def train(
             of another config.
         DataError: a corpus smaller than one context.
         RunLocked: somebody else trains in the folder.
-        CheckpointError: there are checkpoints, and none is whole.
+        CheckpointError: there are checkpoints, and none is whole, or they are another run's; or the finished
+            model that is there is damaged.
         TrainingDiverged: something became NaN or infinite; the last checkpoint stays.
         OutOfMemory: memory ran out; the last checkpoint stays.
         SaveError: the last checkpoint or the finished model could not be written.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint; Terminated, one of its kinds: SIGTERM. It says at which
+            step the run is saved.
         PeerFailed: another process of the training failed.
     """
     machine = machine or Machine()
@@ -111,7 +114,7 @@ def _begin(
     require_trackers(machine.track)
     require_fit(config.train, machine, team)
     corpus.require_context(config.context)
-    require_memory(config)
+    require_memory(config, machine, team.world)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
     if (done := team.on_main(lambda: _finished(folder, config, corpus))) is not None:
@@ -125,9 +128,14 @@ def _begin(
 
 
 def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
-    """The end of the run that is there, if it has come to it."""
-    done = Run.create(folder, config, corpus).result() if (folder / RUN_FILE).is_file() else None
-    return None if done is None else TrainResult(**done)
+    """The end of the run that is there, if it has come to it and its model is whole."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    run = Run.create(folder, config, corpus)
+    if (done := run.result()) is None:
+        return None
+    verify_finished(folder, config.train.steps)
+    return TrainResult(**done)
 
 
 class _Training:
@@ -213,7 +221,7 @@ class _Training:
         val_loss = None if seen is None else seen.loss
         if seen is not None or done % self.recipe.log_every == 0:
             row = _metrics(done, taken.loss, taken.grad_rms, val_loss, self.seconds, self.config)
-            row |= {"l0": nonzeros(self.model)} | self.pace.take()
+            row |= {"l0": nonzeros(self.model)} | self.pace.take() | self.worker.peak.row()
             if self.optimizer.reviver is not None:
                 row["revived"] = self.optimizer.reviver.revived
             if seen is not None:
@@ -261,7 +269,7 @@ class Validated(NamedTuple):
 def _validated(model: SparseGPT, corpus: Corpus, done: int, config: RunConfig) -> Validated:
     recipe, context = config.train, config.context
     few, last = recipe.eval_tokens // 8, done == recipe.steps
-    limit = recipe.eval_tokens if last else few
+    limit = recipe.validated_on(done)
     loss, vitals = validate(model, corpus.val, limit=limit, sample=few, context=context)
     interim = evaluate(model, corpus.val, limit=few, context=context) if last else loss
     return Validated(loss, vitals, interim)

@@ -27,6 +27,9 @@ class Machine(Config):
     """Checkpoints that stay, the latest; the one of the lowest validation loss stays beside them."""
     out_of_memory: Literal["stop", "halve"] = "stop"
     """Where memory runs out in a step: stop with a message, or halve micro_rows and go on."""
+    activations: Literal["all", "sparse", "blocks", "sublayers"] = "all"
+    """What a forward pass saves for gradients: all activations; sparse: without their zeros; blocks,
+    sublayers: what enters each, and the rest is computed again (gradient checkpointing)."""
 
     track: tuple[TrackerName, ...] = ()
     """Where metrics go beside metrics.jsonl."""
@@ -45,5 +48,7 @@ class Machine(Config):
             raise ConfigError(f"Machine.device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")
         if self.micro_rows is not None and self.micro_rows < 1:
             raise ConfigError(f"Machine.micro_rows is {self.micro_rows}; it must be at least 1")
+        if self.activations == "sparse" and self.compile:
+            raise ConfigError("Machine.activations is 'sparse'; with compile: all, blocks or sublayers")
         if self.keep < 1:
             raise ConfigError(f"Machine.keep is {self.keep}; it must be at least 1")

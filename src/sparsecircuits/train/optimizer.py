@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.layers import Linear
+from sparsecircuits.ops import gpu
+from sparsecircuits.ops.choice import GPU_DENSITY
 from sparsecircuits.train import rows
 from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
@@ -111,16 +113,23 @@ class SparseOptimizer:
         return nullcontext() if self.reviver is None else self.reviver.attached()
 
     def _find_patterns(self, step: int) -> None:
-        """After step ``step``, where its density is low enough for sparse kernels of the CPU, in float32."""
-        low = densities_at(step, self.config).matrices <= PATTERNS_BELOW
+        """After step ``step``, where its density is low enough for sparse kernels."""
+        densities = densities_at(step, self.config)
+        on_gpu = gpu.takes(self.locals[0])
+        low = densities.matrices <= (GPU_DENSITY if on_gpu else PATTERNS_BELOW)
         self._sparse = low and self.has_sparse_kernels
         if self._sparse and not self.sharded:
+            # As many as the projection left at most, so that nothing waits for a GPU to count them.
+            topk = self.config.sparsity == "topk"
+            most = {id(one.weight): one.budget(densities) for one in self.matrices} if topk else {}
             for module in self.unknown():
-                module.find_pattern()
+                module.find_pattern(most.get(id(module.weight)))
 
     @property
     def has_sparse_kernels(self) -> bool:
-        """Whether there are any for a training such as this."""
+        """Whether there are any for such a training: on a CPU in float32, on a GPU of whole weights."""
+        if gpu.takes(self.locals[0]):
+            return self.patterns and not self.sharded
         cpu = self.locals[0].device.type == "cpu"
         return cpu and self.patterns and self.config.precision == "float32"
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sparsecircuits.model import GPTConfig, SparseGPT
-from sparsecircuits.ops import keep_largest_
-from sparsecircuits.ops.projection import check_floor
+from sparsecircuits.ops.projection import check_floor, keep_largest_all_
 from sparsecircuits.ops.sharded import Part, keep_largest_together_
 from sparsecircuits.train import rows
 from sparsecircuits.train.config import TrainConfig
@@ -84,8 +83,12 @@ def project(matrices: list[SparseMatrix], densities: Densities) -> None:
         ]
         keep_largest_together_(parts, rows.group_of(matrices[0].weight))
         return
-    for matrix in matrices:
-        keep_largest_(matrix.weight, matrix.budget(densities), floor=matrix.floor, axis=matrix.axis)
+    keep_largest_all_(
+        [matrix.weight for matrix in matrices],
+        [matrix.budget(densities) for matrix in matrices],
+        [matrix.floor for matrix in matrices],
+        [matrix.axis for matrix in matrices],
+    )
 
 
 def measured_density(model: SparseGPT) -> Densities:

@@ -37,13 +37,14 @@ from sparsecircuits.model.checkpoint import (
     READERS,
     WEIGHTS_FILE,
     Reader,
-    load_model,
     load_weights,
     locate,
 )
 from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.finished import RESULT_FILE, load_finished
 from sparsecircuits.train.metrics import read_line
+from sparsecircuits.train.standing import differences, require_no_checkpoints
 
 if TYPE_CHECKING:
     from sparsecircuits.interop import Pushed
@@ -53,10 +54,17 @@ RUN_FORMAT = "sparsecircuits.run"
 RUN_VERSION = 1
 METRICS_FILE = "metrics.jsonl"
 #: What training writes into the folder, and into the finished model's.
-FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", "result.json", "trackers.json")
+FILES = (RUN_FILE, METRICS_FILE, "tokenizer.json", RESULT_FILE, "trackers.json")
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 #: Keys of metrics.jsonl that depend on the machine and the hour, and on nothing else.
-TIMING = ("seconds", "tokens_per_second", "data_wait", "data_wait_share")
+TIMING = (
+    "seconds",
+    "tokens_per_second",
+    "data_wait",
+    "data_wait_share",
+    "peak_bytes",
+    "peak_bytes_per_token",
+)
 #: What in run.json tells one corpus from another, wherever they lie.
 _CORPUS_KEYS = ("tokenizer_sha256", "tokens_sha256")
 
@@ -106,7 +114,12 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig, corpus: Corpus) -> Run:
-        """Make the folder, or open it if it holds a run of the same config and corpus."""
+        """Make the folder, or open it if it holds a run of the same config and corpus.
+
+        Raises:
+            ConfigError: it holds another run; or the corpus has another vocabulary than the model.
+            CheckpointError: it holds checkpoints and no run.
+        """
         folder = Path(folder)
         if config.model.vocab_size != corpus.tokenizer.vocab_size:
             raise ConfigError(
@@ -126,11 +139,14 @@ class Run:
             found = cls.open(folder)
             stored = _read_json(path)
             if found.config != config or any(stored.get(key) != header[key] for key in _CORPUS_KEYS):
+                there, here = found.config, config
+                what = differences({"model": (there.model, here.model), "train": (there.train, here.train)})
                 raise ConfigError(
-                    f"{folder} holds a run with other settings ({_differences(found.config, config)}); "
+                    f"{folder} holds a run with other settings ({what or 'another corpus'}); "
                     f"choose another name, or remove the folder"
                 )
             return found
+        require_no_checkpoints(folder)
         make_folder(folder)
         corpus.tokenizer.save(folder / "tokenizer.json")
         write_atomic(path, (json.dumps(header, indent=2) + "\n").encode())
@@ -166,15 +182,14 @@ class Run:
                 loss, where all checkpoints are measured on the same tokens.
 
         Raises:
-            CheckpointError: training has not finished, or there is no such checkpoint, or it is damaged.
+            CheckpointError: training has not finished, or there is no such checkpoint, or it is damaged: the
+                finished model's weights are compared with their hash.
         """
         if checkpoint is not None:
             model = SparseGPT(self.config.model)
             load_weights(model, find_checkpoint(self.checkpoints, checkpoint).path / MODEL_FILE)
             return model.eval()
-        if not (self.folder / "model").is_dir():
-            raise CheckpointError(f"{self.folder}: training has not finished; run the same command again")
-        return load_model(self.folder / "model")
+        return load_finished(self.folder, self.config.train.steps)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the model was trained with."""
@@ -194,13 +209,13 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """What :meth:`finish` wrote, or None while training goes on."""
-        path = self.folder / "result.json"
+        path = self.folder / RESULT_FILE
         return _read_json(path) if path.exists() else None
 
     def finish(self, model: SparseGPT, result: dict[str, Any]) -> None:
         """Write the model, then the result that marks the run as done."""
         model.save_pretrained(self.folder / "model")
-        write_atomic(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_atomic(self.folder / RESULT_FILE, (json.dumps(result, indent=2) + "\n").encode())
 
     def push_to_hub(
         self,
@@ -309,18 +324,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected a JSON object")
     return data
-
-
-def _differences(old: RunConfig, new: RunConfig) -> str:
-    rows = []
-    for part in ("model", "train"):
-        before, after = old.to_dict()[part], new.to_dict()[part]
-        rows += [
-            f"{part}.{key}: {before[key]!r} there, {after[key]!r} here"
-            for key in after
-            if before[key] != after[key]
-        ]
-    return "; ".join(rows[:5]) or "another corpus"
 
 
 READERS.insert(0, Reader(lambda path: (path / RUN_FILE).is_file(), lambda path: Run.open(path).model()))

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsecircuits.model.layers import Kept, Linear
-from sparsecircuits.ops import Pattern, keep_largest_
+from sparsecircuits.ops import Pattern
 from sparsecircuits.train.adam import Adam
 from sparsecircuits.train.config import TrainConfig
-from sparsecircuits.train.projection import SparseMatrix
+from sparsecircuits.train.projection import SparseMatrix, project
 from sparsecircuits.train.schedules import Densities
 
 #: What a checkpoint calls the places of a pattern.
@@ -115,12 +115,12 @@ class Within:
     @torch.no_grad()
     def constrain(self, densities: Densities, decay: float) -> None:
         """What follows Adam's step: projection in the pattern, decay by a factor, and the whole weights."""
-        for member in self.members:
-            matrix, budget = member.matrix, member.matrix.budget(densities)
-            if budget < len(member.values):
-                member.put(member.weight, member.values)
-                keep_largest_(matrix.weight, budget, floor=matrix.floor, axis=matrix.axis)
-                member.values.copy_(member.take(member.weight))
+        full = [one for one in self.members if one.matrix.budget(densities) < len(one.values)]
+        for member in full:
+            member.put(member.weight, member.values)
+        project([member.matrix for member in full], densities)
+        for member in full:
+            member.values.copy_(member.take(member.weight))
         torch._foreach_mul_(self.values, decay)
         for member in self.members:
             member.put(member.weight, member.values)

@@ -31,6 +31,8 @@ from sparsecircuits.train.devices import Team, alone
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import SIZE_KNOBS
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.peak import Peak
+from sparsecircuits.train.saved import saving
 from sparsecircuits.train.within import leaves
 
 
@@ -74,6 +76,7 @@ class Worker:
     Attributes:
         model: the one that is trained, possibly sharded.
         team: the processes.
+        peak: what the gradients take of memory.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Worker:
         self.machine = machine or Machine()
         self.team = team or alone()
         self.config = config
+        self.peak = Peak(self.team.device)
         with memory_advice(f"moving the model to {self.team.device}", SIZE_KNOBS):
             self.model = model.to(self.team.device)
         require_fit(config, self.machine, self.team)
@@ -135,19 +139,25 @@ class Worker:
         """
         own = tokens.to(self.team.device)
         count = micro_batches(len(own), micro_rows or self.machine.micro_rows)
-        values = []
-        for index, part in enumerate(own.chunk(count)):
-            with self._exchanging(index == count - 1):
-                with self.precision():
-                    loss = self._loss(part) / (count * self.team.world)
-                values.append(float(loss.detach()))
-                loss.backward()
+        with self.peak.watching(len(own) // count * (own.shape[1] - 1)):
+            values = self._losses(own, count)
         if self.team.kind == "ddp" and not self._wrapped:
             add_up_gradients(self.model)
         total = 0.0
         for value in (value for process in self.team.all_of(values) for value in process):
             total += value
         return total
+
+    def _losses(self, own: Tensor, count: int) -> list[float]:
+        """Add the gradients of ``count`` micro-batches; each one's share of the loss."""
+        values = []
+        for index, part in enumerate(own.chunk(count)):
+            with self._exchanging(index == count - 1):
+                with self.precision(), saving(self.model, self.machine.activations):
+                    loss = self._loss(part) / (count * self.team.world)
+                values.append(float(loss.detach()))
+                loss.backward()
+        return values
 
     def precision(self) -> Any:
         """The context of a forward pass."""

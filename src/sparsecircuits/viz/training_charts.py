@@ -21,6 +21,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 #: The smoothed loss is a mean over the past that forgets half within this share of a run's lines.
 HALF_LIFE = 0.01
+#: Where a run has seen so many times as many tokens as another, the axis of tokens is logarithmic.
+FAR_APART = 8
+#: Of a line, and of one that coincides with one, two, ... earlier ones; gaps are as wide as dashes or wider.
+_DASHES = ("-", (0, (4, 4)), (0, (2, 6)), (0, (1, 7)))
 _AT_END: Mapping[str, Any] = {"ls": "none", "marker": "*", "ms": 10, "mec": "white", "mew": 0.8, "zorder": 4}
 
 
@@ -63,7 +67,8 @@ PANELS = (
 def training_figure(runs: Mapping[str, Rows], unfinished: Collection[str] = ()) -> Figure:
     """Loss and validation loss, and below them the other series, over the tokens seen; one colour a run.
 
-    The validation at the end of training is on eight times the text of those before, so it stands apart.
+    The validation at the end of training is on eight times the text of those before, so it stands apart. A
+    line that coincides with an earlier run's is dashed, so that both are seen.
 
     Args:
         runs: name -> its metrics (:meth:`~sparsecircuits.train.Run.metrics`): rows with ``tokens``, ``loss``,
@@ -75,6 +80,10 @@ def training_figure(runs: Mapping[str, Rows], unfinished: Collection[str] = ()) 
     figure = new_figure(9.6, 3.6 + 1.75 * lines)
     grid = figure.add_gridspec(1 + lines, 2, height_ratios=(3.2, *[1.75] * lines))
     losses = figure.add_subplot(grid[0, :])
+    seen = "tokens seen"
+    if _far_apart(runs):
+        losses.set_xscale("log")
+        seen += ", on a log scale"
     _draw_losses(losses, runs, unfinished)
     for number, panel in enumerate(panels):
         below = figure.add_subplot(grid[1 + number // 2, number % 2], sharex=losses)
@@ -82,9 +91,9 @@ def training_figure(runs: Mapping[str, Rows], unfinished: Collection[str] = ()) 
         if number < len(panels) - 2:
             below.tick_params(labelbottom=False)
         else:
-            below.set_xlabel("tokens seen", color=INK)
+            below.set_xlabel(seen, color=INK)
     if not panels:
-        losses.set_xlabel("tokens seen", color=INK)
+        losses.set_xlabel(seen, color=INK)
     losses.xaxis.set_major_formatter(EngFormatter(sep=""))
     missing = [panel.label for panel in PANELS if panel not in panels]
     if missing:
@@ -115,11 +124,12 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 def _draw_losses(axes: Axes, runs: Mapping[str, Rows], unfinished: Collection[str]) -> None:
     ended = False
+    dashes = _Dashes()
     for index, (name, rows) in enumerate(runs.items()):
         colour, marker = series_style(index)
         tokens, losses = points(rows, "loss")
         axes.plot(tokens, losses, color=colour, lw=0.6, alpha=0.3, zorder=2)
-        axes.plot(tokens, smoothed(losses), color=colour, lw=1.2, zorder=3)
+        axes.plot(tokens, smoothed(losses), color=colour, lw=1.2, zorder=3, ls=dashes.of(tokens, losses))
         during, end = rows, rows[:0]
         if rows and name not in unfinished and rows[-1].get("val_loss") is not None:
             during, end = rows[:-1], rows[-1:]
@@ -139,6 +149,7 @@ def _draw_losses(axes: Axes, runs: Mapping[str, Rows], unfinished: Collection[st
 
 def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
     without = []
+    dashes = _Dashes()
     for index, (name, rows) in enumerate(runs.items()):
         colour, marker = series_style(index)
         tokens, values = points(rows, panel.key)
@@ -146,7 +157,9 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
             without.append(name)
             continue
         few = len(tokens) < len(rows) / 2 or len(tokens) == 1  # at validations only
-        axes.plot(tokens, values, color=colour, lw=1.2, marker=marker if few else None, ms=3, zorder=2)
+        (line,) = axes.plot(tokens, values, color=colour, lw=1.2, ls=dashes.of(tokens, values), zorder=2)
+        if few:
+            line.set(marker=marker, markersize=3, clip_on=False)  # whole where the axis ends at a point
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -161,6 +174,31 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Rows]) -> None:
     if without:
         note = f"not logged by {', '.join(without)}"
         axes.set_title(note, loc="right", fontsize=7, color=SOFT)
+
+
+class _Dashes:
+    """The line styles of one panel, asked for in the order in which lines are drawn."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[float, float]] = []
+
+    def of(self, tokens: Sequence[float], values: Sequence[float]) -> Any:
+        """Solid; dashed where an earlier line has a quarter or more of the values at the same tokens."""
+        line = dict(zip(tokens, values, strict=True))
+        covered = sum(_coincide(line, earlier) for earlier in self._lines)
+        self._lines.append(line)
+        return _DASHES[min(covered, len(_DASHES) - 1)]
+
+
+def _coincide(line: Mapping[float, float], other: Mapping[float, float]) -> bool:
+    both = line.keys() & other.keys()
+    return 4 * sum(math.isclose(line[x], other[x]) for x in both) >= len(both) > 0
+
+
+def _far_apart(runs: Mapping[str, Rows]) -> bool:
+    """Whether one run would be a smudge at the left beside another."""
+    ends = [tokens[-1] for rows in runs.values() if (tokens := points(rows, "loss")[0])]
+    return bool(ends) and max(ends) > FAR_APART * min(ends)
 
 
 def _range(runs: Mapping[str, Rows]) -> tuple[float, float]:

@@ -6,6 +6,7 @@
 
 #include "simd.h"
 #include "threads.h"
+#include "pack.h"
 #include "topk.h"
 
 namespace {
@@ -86,15 +87,20 @@ void gelu_topk(const float* x, float* y, uint16_t* kept, long rows, int n, int k
     abs_topk_all(GeluRows{x, n, n}, y, kept, rows, n, k, threads);
 }
 
+/// Of x there are the k entries of each row alone that AbsTopK kept, as pack_marked leaves them.
 template <bool past>
-void gelu_topk_grad_some(const float* grad, const uint16_t* kept, const float* x, float* dx, Range range, int n) {
+void gelu_topk_grad_some(const float* grad, const uint16_t* kept, const float* values, float* dx, Range range, int n,
+                         int k) {
     const long groups = (n + 15) / 16;
+    float x[16];
     for (long r = range.begin; r < range.end; ++r) {
         const uint16_t* row = kept + r * groups;
+        const float* from = values + r * k;
         for (int i = 0; i < n; i += W) {
+            if (i % 16 == 0) from = spread(from, row[i / 16], x);
             const int there = n - i < W ? n - i : W;
             const vi mask = bits_mask(row[i / 16] >> (i % 16));
-            const vf slope = load_up_to(grad + r * n + i, there) * gelu_slope(load_up_to(x + r * n + i, there));
+            const vf slope = load_up_to(grad + r * n + i, there) * gelu_slope(load(x + i % 16));
             const vf masked = floats(bits(slope) & mask);
             if (there == W) put<past>(dx + r * n + i, masked);
             else std::memcpy(dx + r * n + i, &masked, there * sizeof(float));
@@ -102,13 +108,13 @@ void gelu_topk_grad_some(const float* grad, const uint16_t* kept, const float* x
     }
 }
 
-void gelu_topk_grad(const float* grad, const uint16_t* kept, const float* x, float* dx, long rows, int n,
+void gelu_topk_grad(const float* grad, const uint16_t* kept, const float* values, float* dx, long rows, int n, int k,
                     int threads) {
     const bool past = leaves_caches(dx, rows, n);
     parallel(worth(threads, rows * n), [&](int thread, int count) {
         const Range range(rows, thread, count);
-        if (past) gelu_topk_grad_some<true>(grad, kept, x, dx, range, n);
-        else gelu_topk_grad_some<false>(grad, kept, x, dx, range, n);
+        if (past) gelu_topk_grad_some<true>(grad, kept, values, dx, range, n, k);
+        else gelu_topk_grad_some<false>(grad, kept, values, dx, range, n, k);
     });
 }
 

@@ -8,6 +8,7 @@
 #include "mix.h"
 #include "norm.h"
 #include "outer.h"
+#include "pack.h"
 #include "projection.h"
 #include "topk.h"
 
@@ -36,5 +37,5 @@ extern const Kernels KERNELS = {
     count_nonzero, find_nonzero, gather_values,
     sparse_forward, sparse_backward, sparse_few, forward, backward, cross_entropy, cross_entropy_grad,
     rms_norm, rms_norm_grad, gelu, gelu_grad, gelu_topk, gelu_topk_grad, outer_sum, mix, mix_grad,
-    add_rows,
+    add_rows, most_nonzero, pack_rows, pack_marked, unpack_rows,
 };

@@ -38,12 +38,16 @@ struct Kernels {
     void (*gelu)(const float*, float*, long, int);
     void (*gelu_grad)(const float*, const float*, float*, long, int);
     void (*gelu_topk)(const float*, float*, uint16_t*, long, int, int, int);
-    void (*gelu_topk_grad)(const float*, const uint16_t*, const float*, float*, long, int, int);
+    void (*gelu_topk_grad)(const float*, const uint16_t*, const float*, float*, long, int, int, int);
     void (*outer_sum)(const float*, const float*, float*, long, int, int, int);
     void (*mix)(const float*, const float*, const float*, float*, long, long, int, int, int);
     void (*mix_grad)(const float*, const float*, const float*, const float*, float*, float*, long, long, int, int,
                      int);
     void (*add_rows)(const float*, const int64_t*, float*, long, int, int);
+    int (*most_nonzero)(const float*, long, int);
+    bool (*pack_rows)(const float*, uint16_t*, float*, long, int, int, int);
+    void (*pack_marked)(const float*, const uint16_t*, float*, long, int, int, int);
+    void (*unpack_rows)(const float*, const uint16_t*, float*, long, int, int, int);
 };
 
 extern const Kernels plain_kernels, avx2_kernels, avx512_kernels;

@@ -155,8 +155,10 @@ NB_MODULE(_native, m) {
     m.def("gelu_topk", [](Address x, Address y, Address kept, long rows, int n, int k, int threads) {
         use->gelu_topk(at<float>(x), at<float>(y), at<uint16_t>(kept), rows, n, k, threads);
     }, Free());
-    m.def("gelu_topk_grad", [](Address grad, Address kept, Address x, Address dx, long rows, int n, int threads) {
-        use->gelu_topk_grad(at<float>(grad), at<uint16_t>(kept), at<float>(x), at<float>(dx), rows, n, threads);
+    m.def("gelu_topk_grad", [](Address grad, Address kept, Address values, Address dx, long rows, int n, int k,
+                               int threads) {
+        use->gelu_topk_grad(at<float>(grad), at<uint16_t>(kept), at<float>(values), at<float>(dx), rows, n, k,
+                            threads);
     }, Free());
     m.def("outer_sum", [](Address dy, Address x, Address dw, long tokens, int m, int n, int threads) {
         use->outer_sum(at<float>(dy), at<float>(x), at<float>(dw), tokens, m, n, threads);
@@ -172,5 +174,16 @@ NB_MODULE(_native, m) {
     }, Free());
     m.def("add_rows", [](Address from, Address token, Address out, long rows, int vocab, int threads) {
         use->add_rows(at<float>(from), at<int64_t>(token), at<float>(out), rows, vocab, threads);
+    }, Free());
+    m.def("most_nonzero", [](Address x, long rows, int n) { return use->most_nonzero(at<float>(x), rows, n); },
+          Free());
+    m.def("pack_rows", [](Address x, Address marks, Address values, long rows, int n, int k, int threads) {
+        return use->pack_rows(at<float>(x), at<uint16_t>(marks), at<float>(values), rows, n, k, threads);
+    }, Free());
+    m.def("pack_marked", [](Address x, Address marks, Address values, long rows, int n, int k, int threads) {
+        use->pack_marked(at<float>(x), at<uint16_t>(marks), at<float>(values), rows, n, k, threads);
+    }, Free());
+    m.def("unpack_rows", [](Address values, Address marks, Address x, long rows, int n, int k, int threads) {
+        use->unpack_rows(at<float>(values), at<uint16_t>(marks), at<float>(x), rows, n, k, threads);
     }, Free());
 }
