@@ -56,7 +56,9 @@ class Member:
 
     def take(self, whole: Tensor) -> Tensor:
         """[count] the entries of ``whole`` at the pattern's places."""
-        return self.pattern.gather(whole)
+        if whole.device.type == "cpu":
+            return self.pattern.gather(whole)
+        return whole.detach().view(-1)[self.places]  # the pattern would look for its places anew
 
 
 class Within:
