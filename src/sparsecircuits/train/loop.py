@@ -27,7 +27,7 @@ from sparsecircuits.train.keeper import Keeper
 from sparsecircuits.train.lock import run_lock
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.memory import require_memory
-from sparsecircuits.train.optimizers import optimizer_for
+from sparsecircuits.train.method import Alone, Method
 from sparsecircuits.train.pace import Pace
 from sparsecircuits.train.projection import check_feasible, measured_density
 from sparsecircuits.train.run import RUN_FILE, Run, RunConfig
@@ -36,7 +36,7 @@ from sparsecircuits.train.signals import Stop, stop_signals
 from sparsecircuits.train.step import Step, train_step
 from sparsecircuits.train.trackers import Trackers, require_trackers
 from sparsecircuits.train.vitals import Vitals, nonzeros, validate
-from sparsecircuits.train.worker import Worker, require_fit
+from sparsecircuits.train.worker import require_fit
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def train(
     watch: Callable[[Progress], None] | None = None,
     machine: Machine | None = None,
     team: Team | None = None,
+    method: Method | None = None,
 ) -> TrainResult:
     """Train a model from scratch, or go on where the run in ``folder`` stopped.
 
@@ -79,6 +80,7 @@ def train(
         watch: called after every step, in the first process.
         machine: how it is computed; None: as it comes.
         team: the processes, from :func:`~sparsecircuits.train.devices.join`; None: joined here.
+        method: what is trained; None: a model alone.
 
     Returns:
         Validation loss (nats/token), final density of the matrices, tokens seen, seconds of training.
@@ -99,7 +101,7 @@ def train(
     """
     machine = machine or Machine()
     with join(machine) if team is None else nullcontext(team) as team:
-        return _begin(config, corpus, Path(folder), watch, machine, team)
+        return _begin(config, corpus, Path(folder), watch, machine, team, method or Alone())
 
 
 def _begin(
@@ -109,6 +111,7 @@ def _begin(
     watch: Callable[[Progress], None] | None,
     machine: Machine,
     team: Team,
+    method: Method,
 ) -> TrainResult:
     """What each process does: see that it can be, and train."""
     require_trackers(machine.track)
@@ -124,7 +127,7 @@ def _begin(
         run = team.main_first(lambda: Run.create(folder, config, corpus))
         keeper = Keeper(run, model, {}, machine.keep, team)
         with keeper.watching():
-            return _Training(run, model, corpus, keeper, watch, machine, team).go(stop)
+            return _Training(run, model, corpus, keeper, watch, machine, team, method).go(stop)
 
 
 def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
@@ -150,17 +153,19 @@ class _Training:
         watch: Callable[[Progress], None] | None,
         machine: Machine,
         team: Team,
+        method: Method,
     ) -> None:
+        self.method = method
         self.run, self.model, self.corpus, self.keeper = run, model, corpus, keeper
         self.watch, self.machine, self.team = watch, machine, team
         self.config, self.recipe = run.config, run.config.train
-        before = optimizer_for(model, self.recipe)
+        before = method.optimizer(model, self.recipe)
         keeper.parts = {"optimizer": before}
         self.state = keeper.resume()
         if self.state.step == 0 and model.bigram_table is not None and self.recipe.bigram_init == "counts":
             vocab_size = self.config.model.vocab_size
             model.bigram_table.data.copy_(bigram_log_frequencies(corpus.train, vocab_size))
-        self.worker = Worker(model, self.recipe, machine, team)
+        self.worker = method.worker(model, self.recipe, machine, team)
         self.optimizer = self.worker.optimizer(before)
         keeper.parts = {
             "optimizer": self.optimizer
@@ -194,6 +199,7 @@ class _Training:
                 self.tell(step + 1, taken, seen, trackers)
                 self.save(step + 1, seen, stop)
         result = self.result(seen)
+        self.team.on_main(lambda: self.method.finish(self.run.folder, self.optimizer))
         self.keeper.finish(result.__dict__)
         if self.asked(stop):
             stop.leave()
@@ -224,6 +230,7 @@ class _Training:
             row |= {"l0": nonzeros(self.model)} | self.pace.take() | self.worker.peak.row()
             if self.optimizer.reviver is not None:
                 row["revived"] = self.optimizer.reviver.revived
+            row |= self.worker.row()
             if seen is not None:
                 row |= seen.vitals.row()
             self.keeper.log(row)

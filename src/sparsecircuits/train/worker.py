@@ -98,9 +98,22 @@ class Worker:
             self._shard()
         elif self.machine.compile:
             self._loss.compile()
-        self._wrapped = self.team.kind == "ddp" and config.dense_every == 1
+        self._wrapped = self.team.kind == "ddp" and self.knows_leaves
         if self._wrapped:
             self._loss = _distributed(self._loss)
+
+    @property
+    def knows_leaves(self) -> bool:
+        """Whether just the model's parameters have gradients, and all of them in each step."""
+        return self.config.dense_every == 1
+
+    def leaves(self) -> list[Tensor]:
+        """What gradients are added to."""
+        return leaves(self.model)
+
+    def row(self) -> dict[str, Any]:
+        """What a line of metrics is to have beside the loss, of the last step."""
+        return {}
 
     def _shard(self) -> None:
         from torch.distributed.device_mesh import init_device_mesh
@@ -142,7 +155,9 @@ class Worker:
         with self.peak.watching(len(own) // count * (own.shape[1] - 1)):
             values = self._losses(own, count)
         if self.team.kind == "ddp" and not self._wrapped:
-            add_up_gradients(self.model)
+            for leaf in self.leaves():
+                if leaf.grad is not None:
+                    dist.all_reduce(leaf.grad)
         total = 0.0
         for value in (value for process in self.team.all_of(values) for value in process):
             total += value
@@ -227,13 +242,6 @@ def micro_batches(rows: int, micro_rows: int | None) -> int:
     if micro_rows is not None and rows % micro_rows:
         raise ConfigError(f"Machine.micro_rows is {micro_rows}; it must divide the batch of {rows} rows")
     return rows // (micro_rows or rows)
-
-
-def add_up_gradients(model: nn.Module) -> None:
-    """Make each gradient the sum over all processes, those of weights in patterns too."""
-    for leaf in leaves(model):
-        if leaf.grad is not None:
-            dist.all_reduce(leaf.grad)
 
 
 def _distributed(module: nn.Module) -> nn.Module:

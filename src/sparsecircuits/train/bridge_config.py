@@ -15,6 +15,11 @@ from sparsecircuits.errors import ConfigError
 class BridgeConfig(Config):
     """The losses between a dense model and a sparse one, and the maps between their residual streams."""
 
+    dense: str
+    """The dense model: a run's folder, a saved model, a name on the Hub, or a GPT-2 of transformers."""
+    dense_sha256: str | None = None
+    """Of its weights, so that a run goes on with the same; filled in when the run begins."""
+
     fraction: float = 0.25
     """Share of an encoder's outputs that its AbsTopK keeps (paper: AbsTopK; the share is ours, that of a
     sparse model's sites)."""
@@ -34,7 +39,8 @@ class BridgeConfig(Config):
     """Weight of KL(dense || mixture), summed over mixtures."""
 
     lr: float = 1e-3
-    """Rate of the bridge's own Adam, on the schedule of the sparse model's."""
+    """Rate of the bridge's own Adam (betas 0.9, 0.95, epsilon 1e-8), which rises and falls with the sparse
+    model's but knows no sharkfin."""
 
     def validate(self) -> None:
         if not 0 < self.fraction <= 1:

@@ -1,0 +1,204 @@
+"""Train a sparse model and its bridge to a frozen dense one, by the ordinary loop (§2.3, §A.3).
+
+It is a :class:`~sparsecircuits.train.method.Method`: batches, schedules, projection, checkpoints, resuming,
+processes and trackers are those of any training. The bridge is part of the optimizer's state, so that a
+checkpoint holds it; a finished run has it as ``model/bridge.safetensors`` beside the sparse model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsecircuits.bridges.bridge import Bridge
+from sparsecircuits.bridges.losses import Losses, add_gradients
+from sparsecircuits.bridges.sides import Side, side_of, sublayers
+from sparsecircuits.errors import ConfigError
+from sparsecircuits.model import SparseGPT
+from sparsecircuits.model.checkpoint import save_tensors
+from sparsecircuits.train.bridge_config import BridgeConfig
+from sparsecircuits.train.config import TrainConfig
+from sparsecircuits.train.devices import Team
+from sparsecircuits.train.machine import Machine
+from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.saved import saving
+from sparsecircuits.train.schedules import lr_at
+from sparsecircuits.train.worker import Worker
+
+#: What a checkpoint calls the bridge's tensors, and the file of a finished one.
+PREFIX, BRIDGE_FILE = "bridge/", "bridge.safetensors"
+_BETAS, _EPS = (0.9, 0.95), 1e-8
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class BridgedOptimizer(SparseOptimizer):
+    """:class:`SparseOptimizer`, and an Adam of its own for the bridge.
+
+    Attributes:
+        bridge: the maps.
+        now: the step that gradients are being computed of.
+    """
+
+    def __init__(self, model: SparseGPT, config: TrainConfig, bridge: Bridge, settings: BridgeConfig) -> None:
+        super().__init__(model, config)
+        self.bridge, self.settings, self.now = bridge, settings, 0
+        self.bridge_adam = torch.optim.Adam(
+            bridge.parameters(), lr=settings.lr, betas=_BETAS, eps=_EPS, fused=True
+        )
+
+    def begin(self, step: int) -> None:
+        """Note which step it is: the mixtures depend on it."""
+        self.now = step
+
+    def forget_gradients(self) -> None:
+        super().forget_gradients()
+        self.bridge.zero_grad(set_to_none=True)
+
+    def step(self, step: int) -> float:
+        """The bridge first, as the other's step forgets all gradients."""
+        plain = self.config.replace(sharkfin=False)
+        for group in self.bridge_adam.param_groups:
+            group["lr"] = self.settings.lr * lr_at(step, plain) / plain.lr
+        self.bridge_adam.step()
+        return super().step(step)
+
+    def state(self) -> dict[str, Tensor]:
+        tensors = super().state()
+        for name, parameter in self.bridge.named_parameters():
+            tensors[f"{PREFIX}{name}"] = parameter.detach().cpu()
+            for key, value in self.bridge_adam.state[parameter].items():
+                tensors[f"{PREFIX}{name}/{key}"] = value.cpu()
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        super().load_state(tensors)
+        with torch.no_grad():
+            for name, parameter in self.bridge.named_parameters():
+                parameter.copy_(tensors[f"{PREFIX}{name}"])
+                self.bridge_adam.state[parameter] = {
+                    key: tensors[f"{PREFIX}{name}/{key}"].to(parameter.device) for key in _MOMENTS
+                }
+
+
+class BridgeWorker(Worker):
+    """A process's part of each step: all losses of the bridge."""
+
+    def __init__(
+        self,
+        model: SparseGPT,
+        config: TrainConfig,
+        machine: Machine,
+        team: Team,
+        bridged: Bridged,
+    ) -> None:
+        if team.kind == "shard" or machine.compile:
+            raise ConfigError("a bridge is trained whole and uncompiled: use ddp, and leave --compile out")
+        super().__init__(model, config, machine, team)
+        self.bridged = bridged
+        bridged.bridge.to(team.device)
+        bridged.dense.module.to(team.device)
+        self.sparse = side_of(model)
+        self._step = lambda: 0
+        self._seen: list[Losses] = []
+
+    @property
+    def knows_leaves(self) -> bool:
+        """The bridge has gradients, too."""
+        return False
+
+    def leaves(self) -> list[Tensor]:
+        return [*super().leaves(), *self.bridged.bridge.parameters()]
+
+    def optimizer(self, before: SparseOptimizer) -> SparseOptimizer:
+        assert isinstance(before, BridgedOptimizer)
+        made = self.bridged.optimizer(self.model, self.config)
+        if before.adam.state:
+            made.load_state(before.state())
+        self._step = lambda: made.now
+        return made
+
+    def _losses(self, own: Tensor, count: int) -> list[float]:
+        parts, team = own.chunk(count), self.team
+        self._seen = []
+        for index, part in enumerate(parts):
+            before = self._put_aside()
+            with self.precision(), saving(self.model, self.machine.activations):
+                seed = [self.config.seed, self._step(), team.rank * count + index]
+                bits = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+                found = add_gradients(
+                    self.bridged.dense,
+                    self.sparse,
+                    self.bridged.bridge,
+                    part,
+                    self.bridged.config,
+                    scale=1 / (count * team.world),
+                    generator=torch.Generator().manual_seed(int(bits[0] >> np.uint64(1))),
+                )
+            self._seen.append(found)
+            for leaf, gradient in before:
+                leaf.grad = gradient if leaf.grad is None else gradient.add_(leaf.grad)
+        return [found.pretraining / (count * team.world) for found in self._seen]
+
+    def _put_aside(self) -> list[tuple[Tensor, Tensor]]:
+        """The gradients so far.
+
+        A micro-batch has several backward passes; what it comes to is added up by itself first, so that it
+        does not matter which process does it.
+        """
+        found = [(leaf, leaf.grad) for leaf in self.leaves() if leaf.grad is not None]
+        for leaf, _ in found:
+            leaf.grad = None
+        return found
+
+    def row(self) -> dict[str, Any]:
+        """Means over this process's part of the batch, by location."""
+        kinds = [name for name in Losses._fields if name not in ("pretraining", "mixtures")]
+        row: dict[str, Any] = {
+            name: [
+                sum(column) / len(self._seen)
+                for column in zip(*(getattr(one, name) for one in self._seen), strict=True)
+            ]
+            for name in kinds
+        }
+        mixtures = [loss for one in self._seen for loss in one.mixtures]
+        return row | ({"mixtures": sum(mixtures) / len(mixtures)} if mixtures else {})
+
+
+class Bridged:
+    """A sparse model that is trained beside a dense one.
+
+    Args:
+        dense: the dense model; frozen here.
+        config: the weights.
+        d_model: width of the sparse model's residual stream.
+        n_layer: its layers.
+        seed: of the bridge's initial weights.
+
+    Raises:
+        ConfigError: the two models have not the same number of layers.
+    """
+
+    def __init__(self, dense: Side, config: BridgeConfig, *, d_model: int, n_layer: int, seed: int) -> None:
+        if dense.n_layer != n_layer:
+            raise ConfigError(
+                f"the dense model has {dense.n_layer} layers, the sparse one {n_layer}; they must be as deep"
+            )
+        self.dense, self.config = dense, config
+        dense.module.requires_grad_(False).eval()
+        self.bridge = Bridge(dense.d_model, d_model, sublayers(dense) + 1, config.fraction, seed)
+
+    def optimizer(self, model: SparseGPT, config: TrainConfig) -> BridgedOptimizer:
+        return BridgedOptimizer(model, config, self.bridge, self.config)
+
+    def worker(self, model: SparseGPT, config: TrainConfig, machine: Machine, team: Team) -> Worker:
+        return BridgeWorker(model, config, machine, team, self)
+
+    def finish(self, folder: Path, optimizer: SparseOptimizer) -> None:
+        """Write the bridge."""
+        tensors = {name: one.detach().cpu().contiguous() for name, one in self.bridge.named_parameters()}
+        (folder / "model").mkdir(exist_ok=True)
+        save_tensors(tensors, folder / "model" / BRIDGE_FILE)
