@@ -67,6 +67,29 @@ def test_what_one_token_saves_by_hand() -> None:
     )
 
 
+def test_where_peaks_cannot_be_had_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sparsecircuits.train.peak._CLEAR", tmp_path
+    )  # a folder: it is there and refuses a text
+    peak = Peak(torch.device("cpu"))
+    with peak.watching(8):
+        pass
+    assert peak.row() == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "machine", "said"),
+    [
+        (8, {}, "; --micro-rows 4 or --activations blocks takes less"),
+        (9, {"activations": "blocks"}, "; --micro-rows 3 takes less"),
+        (7, {"activations": "sparse"}, "; --micro-rows 1 or --activations blocks takes less"),
+        (1, {"activations": "sublayers"}, ""),
+    ],
+)
+def test_what_is_said_to_take_less_can_be_chosen(rows: int, machine: dict[str, Any], said: str) -> None:
+    assert memory._less(rows, Machine.from_dict(machine)) == said
+
+
 @pytest.mark.parametrize(
     ("machine", "rows"),
     [({}, 24), ({"micro_rows": 8}, 8), ({"out_of_memory": "halve"}, 3), ({"activations": "blocks"}, 24)],

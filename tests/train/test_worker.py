@@ -81,6 +81,7 @@ def test_how_many_micro_batches():
         ({"rows": 7}, {}, "ddp", r"7 rows \(train.rows\) cannot be shared by 2 processes"),
         ({"rows": 8}, {"micro_rows": 8}, "ddp", "micro_rows is 8; it must divide the batch of 4 rows"),
         ({}, {"out_of_memory": "halve"}, "ddp", "several processes cannot halve"),
+        ({"precision": "bfloat16"}, {"activations": "sparse"}, "ddp", "packs float32, and .* is 'bfloat16'"),
         ({"revive": "leak"}, {}, "shard", "train.revive = leak needs whole weights"),
         ({"sparsity": "hard_concrete"}, {}, "shard", "train.sparsity = hard_concrete needs whole weights"),
     ],

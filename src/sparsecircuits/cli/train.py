@@ -116,9 +116,9 @@ def run(options: Options) -> None:
         keep=options.keep,
         compile=options.compile,
     )
-    if options.activations != "all":
-        return_freed_memory()
     with join(machine) as team:
+        if options.activations != "all" and team.device.type == "cpu":
+            return_freed_memory()
         _run(options, machine, team)
 
 

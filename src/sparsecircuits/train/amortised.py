@@ -8,9 +8,13 @@ it is done in every M-th step. How such a training differs from the paper's, exa
    half of its entries. Until then, and with M = 1, nothing differs. Embedding, biases, norms, sinks and
    bigram table never join; the unembedding does.
 2. **A dense step** is the paper's, with one difference: the moments of weights that were not kept since the
-   last dense step are as that left them, so they are running means over dense steps, not over all.
+   last dense step are as that left them, so they are running means over dense steps, not over all. Adam's
+   correction for moments that begin at 0 counts all steps. So where a matrix joins early, as it does without
+   annealing, the updates of such weights are too small at first: with M = 10, by half at step 10 and by a
+   quarter at step 40.
 3. **The pattern**: after a dense step's projection, the places of the kept weights; with ``candidates`` = c,
-   c times as many places beside them, those that came nearest to being kept. It stays until the next one.
+   at most c times as many places beside them, those that came nearest to being kept. It stays until the next
+   one.
 4. **Between dense steps** only the pattern's weights have gradients, moments and updates, and the projection
    chooses among them; all other weights are 0. As density anneals down, those it drops can come back.
 5. **The gradients' RMS**, by which they are divided, is then not known. It is taken to be what it would be if

@@ -55,10 +55,19 @@ def require_memory(config: RunConfig, machine: Machine | None = None, processes:
     if elsewhere or machine.parallel == "shard":
         return
     rows = rows_at_once(recipe.rows // processes, machine)
-    at_peak = gradient_bytes(model, rows * config.context, machine.activations)
-    knobs = f"--micro-rows {max(1, rows // 2)} or --activations blocks take less"
-    what = f"a step on {rows} rows of {config.context} tokens at once (about; {knobs})"
+    share = recipe.rows // processes
+    at_peak = gradient_bytes(model, rows * config.context, machine.activations, parts=share // rows)
+    what = f"a step on {rows} rows of {config.context} tokens at once (about{_less(rows, machine)})"
     require_room(int((12 * count + at_peak) / 1.3), what)
+
+
+def _less(rows: int, machine: Machine) -> str:
+    """What takes less memory than this, if anything does."""
+    fewer = max((count for count in range(1, rows) if rows % count == 0), default=None)
+    knobs = [] if fewer is None else [f"--micro-rows {fewer}"]
+    if machine.activations in ("all", "sparse"):
+        knobs.append("--activations blocks")
+    return f"; {' or '.join(knobs)} takes less" if knobs else ""
 
 
 def rows_at_once(rows: int, machine: Machine) -> int:

@@ -123,7 +123,9 @@ class SparseOptimizer:
             topk = self.config.sparsity == "topk"
             most = {id(one.weight): one.budget(densities) for one in self.matrices} if topk else {}
             for module in self.unknown():
-                module.find_pattern(most.get(id(module.weight)))
+                count = most.get(id(module.weight))
+                if not on_gpu or count is None or count <= GPU_DENSITY * module.weight.numel():
+                    module.find_pattern(count)
 
     @property
     def has_sparse_kernels(self) -> bool:

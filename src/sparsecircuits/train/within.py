@@ -107,11 +107,7 @@ class Within:
     def gradients(self) -> list[Tensor]:
         """Of the weights in the patterns; where the dense product was the faster one, out of its gradient."""
         for member in self.members:
-            values, weight = member.values, member.weight
-            if weight.grad is not None:
-                part = member.take(weight.grad)
-                values.grad = part if values.grad is None else values.grad + part
-                weight.grad = None
+            gather_gradient(member.linear)
         return [value.grad for value in self.values if value.grad is not None]
 
     @torch.no_grad()
@@ -149,7 +145,22 @@ class Within:
         return {f"{PREFIX}{member.matrix.name}": member.places.cpu() for member in self.members}
 
 
+def gather_gradient(linear: Linear) -> None:
+    """Of a map of which only some weights have gradients: out of the whole weight's, if that has one."""
+    kept, weight = linear.kept, linear.weight
+    if kept is None or weight.grad is None:
+        return
+    part = kept.pattern.gather(weight.grad)
+    kept.values.grad = part if kept.values.grad is None else kept.values.grad + part
+    weight.grad = None
+
+
 def leaves(model: nn.Module) -> list[Tensor]:
-    """All tensors of a model that gradients are added to: parameters, and weights in patterns."""
-    linears = (module for module in model.modules() if isinstance(module, Linear))
-    return [*model.parameters(), *(module.kept.values for module in linears if module.kept is not None)]
+    """All tensors of a model that have gradients now: parameters, and weights in patterns.
+
+    They are the same on every process, whichever product was the faster one there.
+    """
+    linears = [module for module in model.modules() if isinstance(module, Linear)]
+    for linear in linears:
+        gather_gradient(linear)
+    return [*model.parameters(), *(linear.kept.values for linear in linears if linear.kept is not None)]

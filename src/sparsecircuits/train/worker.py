@@ -223,6 +223,11 @@ def require_fit(config: TrainConfig, machine: Machine, team: Team) -> None:
     if rows % world:
         raise ConfigError(f"a batch of {rows} rows (train.rows) cannot be shared by {world} processes")
     micro_batches(rows // world, machine.micro_rows)
+    if machine.activations == "sparse" and config.precision != "float32":
+        raise ConfigError(
+            f"Machine.activations = 'sparse' packs float32, and train.precision is {config.precision!r}; "
+            f"choose blocks or sublayers, or train in float32"
+        )
     if world > 1 and machine.out_of_memory == "halve":
         raise ConfigError("Machine.out_of_memory is 'halve'; several processes cannot halve: set micro_rows")
     whole = {"sparsity": "topk", "revive": "none", "dense_every": 1}

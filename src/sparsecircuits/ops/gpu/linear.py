@@ -35,6 +35,8 @@ SIDE = 64
 WIDE = 16
 #: Tokens whose products one program of the values' gradient adds up.
 PIECE = 1024
+#: Sums of so many pieces are held at once, at most.
+MOST_PIECES = 64
 
 
 class Found(NamedTuple):
@@ -146,13 +148,15 @@ def multiply(
 def sampled(start: Tensor, index: Tensor, longest: Tensor, grad: Tensor, x: Tensor) -> Tensor:
     """[count] float32 ``grad @ x.T`` at the pattern's places; grad is [rows, tokens], x [columns, tokens]."""
     tokens, count = x.shape[1], len(index)
-    pieces = max(1, triton.cdiv(tokens, PIECE))
+    # Longer pieces of very many tokens: the sums of all pieces are there at once.
+    piece = max(PIECE, TOKENS * triton.cdiv(triton.cdiv(tokens, MOST_PIECES), TOKENS))
+    pieces = max(1, triton.cdiv(tokens, piece))
     out = x.new_zeros((pieces, count), dtype=torch.float32)
     if len(longest) > 0:
         launch(
             kernels.sample, (len(longest), pieces),
             start, index, longest, grad, x, out, tokens, count,
-            PIECE=PIECE, ENTRIES=ROWS, TOKENS=TOKENS, warps=4, fuse=True,
+            PIECE=piece, ENTRIES=ROWS, TOKENS=TOKENS, warps=4, fuse=True,
         )  # fmt: skip
     return out.sum(0)
 
