@@ -14,7 +14,7 @@ import torch
 from sparsecircuits import load_circuit, load_run
 from sparsecircuits.circuit import model_hash
 from sparsecircuits.errors import CheckpointError, DataError
-from sparsecircuits.examples import EXAMPLE, example_folder, example_name
+from sparsecircuits.examples import EXAMPLE, EXAMPLES, example_folder, example_name
 from sparsecircuits.examples.bundle import bundle
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.presets import get_preset
@@ -132,8 +132,17 @@ def test_bundled_again_it_is_the_same(model: SparseGPT, tmp_path: Path):
     for path in example_folder().rglob("*.*"):
         # The README names the versions that made it; safetensors may come to pad its header otherwise.
         if path.name not in ("README.md", "model.safetensors"):
-            assert (tmp_path / "again" / path.relative_to(example_folder())).read_bytes() == path.read_bytes()
+            found = (tmp_path / "again" / path.relative_to(example_folder())).read_bytes()
+            hashed = re.compile(rb'"weights_sha256": "[0-9a-f]{64}"')
+            assert hashed.sub(b"", found) == hashed.sub(b"", path.read_bytes()), path
     assert model_hash(load_run(tmp_path / "again").model()) == model_hash(model)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_weights_have_their_hash(name: str):
+    folder = example_folder(name) / "model"
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))["weights_sha256"]
+    assert stored == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_circuit_of_another_model_is_not_bundled(tmp_path: Path):

@@ -9,16 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from sparsecircuits.bridges.bridge import Bridge
+from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.losses import Losses, add_gradients, crossing, divergence, missed, mixed
 from sparsecircuits.bridges.sides import Side, onward, side_of, traced
 from sparsecircuits.model import GPTConfig, SparseGPT
-from sparsecircuits.train.bridge_config import BridgeConfig
 
 DENSE = GPTConfig(vocab_size=50, n_ctx=12, n_layer=2, d_model=24, d_head=8)
 SPARSE = GPTConfig(vocab_size=50, n_ctx=12, n_layer=2, d_model=32, d_head=8)
-WEIGHTS = BridgeConfig(
-    dense="", encode=0.5, decode=0.75, to_sparse=1.25, to_dense=1.5, mixtures=2, mixture=0.25
-)
+WEIGHTS = BridgeConfig(encode=0.5, decode=0.75, to_sparse=1.25, to_dense=1.5, mixtures=2, mixture=0.25)
 
 
 def sides() -> tuple[Side, Side, Bridge]:
@@ -91,7 +89,7 @@ def test_gradients_are_those_of_the_sum():
 def test_half_a_batch_with_half_the_scale_twice():
     dense, sparse, bridge = sides()
     config = BridgeConfig(
-        dense="", encode=0, decode=0
+        encode=0, decode=0
     )  # variances are of a part, so that only these are means of parts
     rows = torch.cat([tokens(), tokens().flip(0)])
     add_gradients(dense, sparse, bridge, rows, config)
@@ -113,7 +111,7 @@ def test_a_perfect_bridge_loses_nothing():
         for parameter in bridge.parameters():
             parameter.copy_(torch.eye(32) if parameter.ndim == 2 else torch.zeros(32))
     losses = add_gradients(
-        side, side, bridge, tokens(), BridgeConfig(dense="", mixtures=3), generator=torch.Generator()
+        side, side, bridge, tokens(), BridgeConfig(mixtures=3), generator=torch.Generator()
     )
     for part in losses[1:]:
         assert part == pytest.approx([0] * len(part), abs=1e-6)

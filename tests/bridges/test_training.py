@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.sides import side_of
 from sparsecircuits.bridges.training import BRIDGE_FILE, Bridged
 from sparsecircuits.data.shards import Corpus
@@ -14,7 +15,6 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.model.checkpoint import load_tensors
 from sparsecircuits.train import Machine, Progress, RunConfig, TrainConfig, load_run, train
-from sparsecircuits.train.bridge_config import BridgeConfig
 from tests.processes import Processes
 from tests.train.conftest import corpus  # noqa: F401 (a fixture)
 from tests.train.test_resume import metrics
@@ -26,13 +26,13 @@ CONFIG = RunConfig(
         steps=12, rows=4, density=1 / 4, embed_density=1 / 2, floor=2, anneal_stop=0.5, eval_every=6,
         eval_tokens=256, checkpoint_every=3, log_every=1,
     ),
-    bridge=BridgeConfig(dense="made", mixtures=1, lr=1e-2),
 )  # fmt: skip
+
+BRIDGE = BridgeConfig(mixtures=1, lr=1e-2)
 
 
 def bridged() -> Bridged:
-    assert CONFIG.bridge is not None
-    return Bridged(side_of(SparseGPT(DENSE, seed=9)), CONFIG.bridge, d_model=32, n_layer=1, seed=0)
+    return Bridged(side_of(SparseGPT(DENSE, seed=9)), BRIDGE, d_model=32, n_layer=1, seed=0)
 
 
 def trained(corpus_folder: Path, folder: Path, machine: Machine, stop: int | None = None) -> str:
@@ -87,8 +87,7 @@ def test_two_processes_end_with_the_bits_of_one(
 
 
 def test_what_does_not_fit(corpus: Corpus, tmp_path: Path):  # noqa: F811
-    assert CONFIG.bridge is not None
     with pytest.raises(ConfigError, match="the dense model has 1 layers, the sparse one 2"):
-        Bridged(side_of(SparseGPT(DENSE)), CONFIG.bridge, d_model=32, n_layer=2, seed=0)
+        Bridged(side_of(SparseGPT(DENSE)), BRIDGE, d_model=32, n_layer=2, seed=0)
     with pytest.raises(ConfigError, match="leave --compile out"):
         train(CONFIG, corpus, tmp_path / "run", machine=Machine(compile=True), method=bridged())

@@ -43,8 +43,8 @@ def test_a_stop_text_is_not_shown(call, trained: Path) -> None:
     assert cut["samples"][0]["ended"] == "stop"
 
 
-def test_on_a_terminal_the_text_comes_in_pieces_and_is_the_same(call, trained: Path) -> None:
-    words = ["generate", str(trained), "--prompt", "x =", "--tokens", "6", "--count", "2"]
+def on_a_terminal(words: list[str]) -> list[bytes]:
+    """What a terminal is sent, read by read."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-m", "sparsecircuits", *words], stdout=theirs)
     os.close(theirs)
@@ -56,8 +56,19 @@ def test_on_a_terminal_the_text_comes_in_pieces_and_is_the_same(call, trained: P
             break
     os.close(ours)
     assert process.wait() == 0
-    assert b"".join(reads).decode().replace("\r\n", "\n") == call(*words).out
-    assert len(reads) > 2
+    return reads
+
+
+def test_on_a_terminal_the_text_comes_in_pieces_and_is_the_same(call, trained: Path) -> None:
+    words = ["generate", str(trained), "--prompt", "x =", "--tokens", "6", "--count", "2"]
+    most = 0
+    for _ in range(5):  # on a busy machine a read comes late, and has several pieces
+        reads = on_a_terminal(words)
+        assert b"".join(reads).decode().replace("\r\n", "\n") == call(*words).out
+        most = max(most, len(reads))
+        if most > 2:
+            break
+    assert most > 2
 
 
 @pytest.mark.parametrize(

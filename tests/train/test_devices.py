@@ -91,14 +91,17 @@ def test_a_run_goes_on_with_another_number_of_processes(
             machine = Machine.from_dict({"parallel": how})
             result, other = processes.run(2, trained, CONFIG, corpus.folder, folder, machine, stop)
             if stop is not None:
-                assert other == "PeerFailed: process 0 failed: KeyboardInterrupt: stop"
-        assert stop is None or result == "KeyboardInterrupt: stop"
+                assert other == f"PeerFailed: process 0 failed: KeyboardInterrupt: saved at step {stop - 1}"
+        assert stop is None or result == f"KeyboardInterrupt: saved at step {stop - 1}"
     assert_same(load_run(folder), one)
 
 
 def test_a_resumed_run_looks_for_patterns_before_its_first_step(corpus: Corpus, tmp_path: Path):
     train(CONFIG, corpus, tmp_path / "straight")
-    assert trained(CONFIG, corpus.folder, tmp_path / "stopped", Machine(), 11) == "KeyboardInterrupt: stop"
+    assert (
+        trained(CONFIG, corpus.folder, tmp_path / "stopped", Machine(), 11)
+        == "KeyboardInterrupt: saved at step 10"
+    )
     train(CONFIG, corpus, tmp_path / "stopped")
     assert_same(load_run(tmp_path / "stopped"), load_run(tmp_path / "straight"))
 
@@ -179,7 +182,7 @@ def test_a_signal_to_any_process_is_a_signal_to_all(
     short: RunConfig, corpus: Corpus, processes: Processes, tmp_path: Path
 ):
     said = processes.run(2, parting, short, corpus.folder, tmp_path / "run", "term", "ddp")
-    assert said == ["Terminated: "] * 2
+    assert said == ["Terminated: saved at step 3"] * 2
     assert (tmp_path / "run" / "checkpoints" / "step_000003").is_dir()
 
 

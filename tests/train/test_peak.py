@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sparsecircuits.train.memory import require_memory, rows_at_once
 from sparsecircuits.train.peak import Peak
 from sparsecircuits.train.saved import Activations
 
+peak_module = importlib.import_module("sparsecircuits.train.peak")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is needed")
 MIB = 2**20
 
@@ -68,9 +70,7 @@ def test_what_one_token_saves_by_hand() -> None:
 
 
 def test_where_peaks_cannot_be_had_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sparsecircuits.train.peak._CLEAR", tmp_path
-    )  # a folder: it is there and refuses a text
+    monkeypatch.setattr(peak_module, "_CLEAR", tmp_path)  # a folder: it is there and refuses a text
     peak = Peak(torch.device("cpu"))
     with peak.watching(8):
         pass

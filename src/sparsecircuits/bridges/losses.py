@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsecircuits.bridges.bridge import Bridge
+from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.sides import Side, Trace, onward, sublayers, traced
-from sparsecircuits.train.bridge_config import BridgeConfig
 
 
 class Losses(NamedTuple):

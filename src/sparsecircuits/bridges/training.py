@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.bridges.bridge import Bridge
+from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.losses import Losses, add_gradients
 from sparsecircuits.bridges.sides import Side, side_of, sublayers
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.model.checkpoint import save_tensors
-from sparsecircuits.train.bridge_config import BridgeConfig
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.devices import Team
 from sparsecircuits.train.machine import Machine

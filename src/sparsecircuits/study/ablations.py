@@ -95,8 +95,7 @@ def _require_same(path: Path, made_of: Mapping[str, Any]) -> None:
     """Raise unless the figures are of this config and corpus; older ones leave that to their run.json."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     if "config" not in stored:
-        path = path.parent / RUN_FILE
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads((path.parent / RUN_FILE).read_text(encoding="utf-8"))
     # Through the config's own reading, so that a setting which came later has its default there.
     stored["config"] = RunConfig.from_dict(stored["config"], where=str(path)).to_dict()
     there, asked = ({"corpus": of["tokens_sha256"][:12], **_flat(of["config"])} for of in (stored, made_of))

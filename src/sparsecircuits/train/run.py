@@ -40,7 +40,6 @@ from sparsecircuits.model.checkpoint import (
     load_weights,
     locate,
 )
-from sparsecircuits.train.bridge_config import BridgeConfig
 from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.finished import RESULT_FILE, load_finished
@@ -78,8 +77,6 @@ class RunConfig(Config):
     """The model's shape."""
     train: TrainConfig = TrainConfig()
     """The recipe."""
-    bridge: BridgeConfig | None = None
-    """A dense model that it is trained beside, and the bridge between the two; None: it is trained alone."""
 
     def validate(self) -> None:
         if self.context > self.model.n_ctx:

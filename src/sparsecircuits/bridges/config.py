@@ -15,11 +15,6 @@ from sparsecircuits.errors import ConfigError
 class BridgeConfig(Config):
     """The losses between a dense model and a sparse one, and the maps between their residual streams."""
 
-    dense: str
-    """The dense model: a run's folder, a saved model, a name on the Hub, or a GPT-2 of transformers."""
-    dense_sha256: str | None = None
-    """Of its weights, so that a run goes on with the same; filled in when the run begins."""
-
     fraction: float = 0.25
     """Share of an encoder's outputs that its AbsTopK keeps (paper: AbsTopK; the share is ours, that of a
     sparse model's sites)."""
