@@ -198,7 +198,8 @@ def _price(plan: Plan, known: Known, scale: str, shorter: Sequence[Trial], runs:
     seconds, flops = zip(*points, strict=True)
     left = speed_dense.missing(scale, plan.sweeps[scale], runs)
     left += [trial.name for trial in (*known.trials[scale], *shorter) if trial.name not in known.found]
-    return Price(statistics.fmean(exact.values()), Costs(seconds, flops), Costs(*dense), len(left))
+    ended = speed_dense.open_ended(scale, plan.sweeps[scale], runs)
+    return Price(statistics.fmean(exact.values()), Costs(seconds, flops), Costs(*dense), len(left), ended)
 
 
 def write(known: Known) -> None:

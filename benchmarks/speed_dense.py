@@ -89,6 +89,18 @@ def missing(scale: str, plan: Sweep, runs: Path) -> list[str]:
     return found
 
 
+def open_ended(scale: str, plan: Sweep, runs: Path) -> int:
+    """How many searches used up their tries with the best rate at an end of those tried."""
+    count = 0
+    for shape in plan.shapes:
+        for steps in plan.lengths:
+            losses = losses_at(scale, shape, steps, runs)
+            if len(losses) >= plan.most:
+                best = min(losses, key=lambda rate: losses[rate])
+                count += best in (min(losses), max(losses))
+    return count
+
+
 def losses_at(scale: str, shape: DenseShape, steps: int, runs: Path) -> dict[float, float]:
     """Loss by rate, of what is trained."""
     found = {}

@@ -32,6 +32,8 @@ class Price:
     dense: Costs
     missing: int = 0
     """Trainings and searches that are not at their end."""
+    open_ended: int = 0
+    """Searches that ended, after the most tries, with the best rate the largest or the smallest of all."""
 
 
 class Row(NamedTuple):
@@ -126,6 +128,11 @@ def price_table(price: Price) -> str:
     if price.missing:
         parts.append(
             f"**Not complete**: {price.missing} trainings or searches for a rate are not at their end."
+        )
+    if price.open_ended:
+        parts.append(
+            f"{price.open_ended} searches for a dense model's rate used up their tries with the best rate "
+            f"still at an end of those tried: such a model may be a little better than it is here."
         )
     best = both(price.sparse.seconds, price.dense.seconds, price.target)
     if best is not None:

@@ -45,6 +45,11 @@ def blocks(known: Known, rows: Sequence[Mapping[str, Any]]) -> str:
 def missing_words(known: Known) -> str:
     """What is planned and not there."""
     lines = [] if known.times is not None else ["**No times yet**: `--part time` was not run."]
+    for scale, title in TITLES.items():
+        if scale not in known.trials:
+            lines.append(f"**Not there yet**: every training of the model of {title} (`--part {scale}`).")
+        if scale not in known.prices:
+            lines.append(f"**Not there yet**: the price of sparsity, {title}.")
     for scale, trials in known.trials.items():
         missing = [trial.name for trial in trials if trial.name not in known.found]
         if missing:
