@@ -56,7 +56,7 @@ def run(config: RunConfig, corpus: Corpus, **machine: Any) -> tuple[list[float],
 
 def assert_same(config: RunConfig, corpus: Corpus, **machine: Any) -> None:
     losses, weights = run(config, corpus, **machine)
-    for fewer in FEWER:
+    for fewer in FEWER if config.train.precision == "float32" else FEWER[1:]:  # sparse is of float32 alone
         found, got = run(config, corpus, activations=fewer, **machine)
         assert found == losses, fewer
         assert all(torch.equal(got[name], weight) for name, weight in weights.items()), fewer
