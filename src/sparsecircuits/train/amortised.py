@@ -10,8 +10,8 @@ it is done in every M-th step. How such a training differs from the paper's, exa
 2. **A dense step** is the paper's, with one difference: the moments of weights that were not kept since the
    last dense step are as that left them, so they are running means over dense steps, not over all. Adam's
    correction for moments that begin at 0 counts all steps. So where a matrix joins early, as it does without
-   annealing, the updates of such weights are too small at first: with M = 10, by half at step 10 and by a
-   quarter at step 40.
+   annealing, the updates of such weights are too small at first: with M = 10 and a gradient that stays the
+   same, by half at step 10 and by a quarter at step 40.
 3. **The pattern**: after a dense step's projection, the places of the kept weights; with ``candidates`` = c,
    at most c times as many places beside them, those that came nearest to being kept. It stays until the next
    one.

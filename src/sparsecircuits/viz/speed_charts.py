@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -46,15 +47,8 @@ def arms_figure(panels: Sequence[Mapping[str, Any]]) -> Figure:
             )
             shown[row["name"] + ("" if row["equal"] == "tokens" else ", equal time")] = dots
         axes.set_xlim(0, 1.08 * widest)
-        axes.set_title(panel["title"], color=INK, size=10, loc="left")
-        axes.set_xlabel("seconds of one core", color=INK)
-        if number == 0:
-            axes.set_ylabel("validation loss, nats", color=INK)
-        plain_axes(axes, "both")
-    figure.legend(
-        list(shown.values()), list(shown), loc="outside right upper", fontsize=8, frameon=False,
-        labelcolor=INK,
-    )  # fmt: skip
+        _label(axes, panel["title"], "seconds of one core", first=number == 0)
+    _legend(figure, shown)
     return figure
 
 
@@ -84,16 +78,22 @@ def price_figure(panels: Sequence[Mapping[str, Any]]) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_title(panel["title"], color=INK, size=10, loc="left")
-        axes.set_xlabel(panel["unit"], color=INK)
-        if number == 0:
-            axes.set_ylabel("validation loss, nats", color=INK)
-        plain_axes(axes, "both")
-    figure.legend(
-        list(shown.values()), list(shown), loc="outside right upper", fontsize=8, frameon=False,
-        labelcolor=INK,
-    )  # fmt: skip
+        _label(axes, panel["title"], panel["unit"], first=number == 0)
+    _legend(figure, shown)
     return figure
+
+
+def _label(axes: Axes, title: str, cost: str, *, first: bool) -> None:
+    axes.set_title(title, color=INK, size=10, loc="left")
+    axes.set_xlabel(cost, color=INK)
+    if first:
+        axes.set_ylabel("validation loss, nats", color=INK)
+    plain_axes(axes, "both")
+
+
+def _legend(figure: Figure, shown: Mapping[str, Any]) -> None:
+    names, drawn = list(shown), list(shown.values())
+    figure.legend(drawn, names, loc="outside right upper", fontsize=8, frameon=False, labelcolor=INK)
 
 
 def _columns(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
