@@ -9,7 +9,7 @@ from benchmarks.ops_steps import Shape
 from benchmarks.speed_dense import Sweep
 from benchmarks.speed_shapes import FAMILIES, DenseShape
 from benchmarks.speed_time import Rounds, TimePlan
-from benchmarks.speed_trials import AMORTISED, EXACT, MAIN, Arm, Scale, WideScale
+from benchmarks.speed_trials import AMORTISED, CANDIDATES, EXACT, JUDGED, MAIN, Arm, Scale, WideScale
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig
 from sparsecircuits.presets import DEMO_TASKS, demo, demo_plan
@@ -18,8 +18,6 @@ from sparsecircuits.train import RunConfig, TrainConfig
 
 #: M of all amortised trainings.
 EVERY = (MAIN, 5, 20, 100)
-#: Beside them one with so many zeroed weights for each kept one that have gradients too.
-CANDIDATES = 1.0
 #: Where each family's search for a rate begins.
 STARTS = {"plain": 8e-3, "twin": 1.6e-2, "free": 1.6e-2}
 
@@ -82,7 +80,7 @@ def wide(lr: float) -> Scale:
     )
     others = EVERY[1:]
     arms = (
-        *(EXACT, AMORTISED, Arm(MAIN, equal="time")),
+        *(EXACT, AMORTISED, JUDGED, Arm(MAIN, equal="time")),
         *(Arm(every) for every in others),
         *(Arm(every, equal="time") for every in others),
     )
@@ -91,7 +89,7 @@ def wide(lr: float) -> Scale:
 
 def small() -> Scale:
     """The preset ``demo``."""
-    arms = (EXACT, *(Arm(every) for every in EVERY), Arm(MAIN, CANDIDATES))
+    arms = (EXACT, *(Arm(every) for every in EVERY), JUDGED)
     return Scale("demo", demo().run, arms, keep=True)
 
 

@@ -13,7 +13,7 @@ from benchmarks.report import figure
 from benchmarks.speed_circuits import KINDS
 from benchmarks.speed_known import TITLES, Known
 from benchmarks.speed_price import price_rows
-from benchmarks.speed_trials import AMORTISED, EXACT, MAIN
+from benchmarks.speed_trials import EXACT, JUDGED
 
 #: What the rows about a GPU wait for: what, and its goal.
 GPU = {
@@ -37,7 +37,7 @@ def _step_figures(known: Known) -> list[dict[str, Any]]:
         return []
     rows = []
     for name, value in step_ratios(known.times["goal"]).items():
-        goal = 7.0 if name == f"m{MAIN}" else None
+        goal = 7.0 if name == JUDGED.name else None
         rows.append(
             figure(f"step, width 1024, 2 layers, 0.5%: naive / {step_words(name)}", value, goal, "max")
         )
@@ -77,7 +77,7 @@ def _loss_figures(known: Known) -> list[dict[str, Any]]:
             value = statistics.fmean(losses.values()) / statistics.fmean(exact.values())
             if value == float("inf"):
                 continue
-            goal = 1.01 if arm == AMORTISED else None
+            goal = 1.01 if arm == JUDGED else None
             what = f"{TITLES[scale.name].replace('`', '')}: loss of {arm.words} over exact, equal {arm.equal}"
             rows.append(figure(what, value, goal, "min"))
     return rows
@@ -88,6 +88,6 @@ def _circuit_figures(known: Known) -> list[dict[str, Any]]:
     for arm in known.pruned:
         for kind in KINDS:
             if (found := known.ratio(arm, kind)) is not None:
-                goal = 1.1 if arm == AMORTISED else None
+                goal = 1.1 if arm == JUDGED else None
                 rows.append(figure(f"circuits: {kind} of {arm.words} over exact", found.value, goal, "min"))
     return rows

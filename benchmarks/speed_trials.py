@@ -87,6 +87,10 @@ class Scale:
 WideScale = Callable[[float], Scale]
 """The wide model at a rate."""
 EXACT, AMORTISED = Arm(1), Arm(MAIN)
+#: Beside the kept weights so many zeroed ones for each have gradients too, in the arms with candidates.
+CANDIDATES = 1.0
+#: What the goals are about: at width 1024 the amortised step loses too much without candidates.
+JUDGED = Arm(MAIN, CANDIDATES)
 
 
 def looks(wide: WideScale, rates: Sequence[float], steps: int) -> list[Trial]:

@@ -12,7 +12,7 @@ from benchmarks.ops_steps import Shape
 from benchmarks.speed_dense import Sweep
 from benchmarks.speed_plan import FULL, Plan, shapes
 from benchmarks.speed_time import Rounds
-from benchmarks.speed_trials import AMORTISED, EXACT, MAIN, Arm, Scale
+from benchmarks.speed_trials import AMORTISED, EXACT, JUDGED, MAIN, Arm, Scale
 from sparsecircuits.data import DataConfig, build_corpus
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig
@@ -39,7 +39,7 @@ EASY = PruneConfig(
 )  # fmt: skip
 PLAN = Plan(
     wide=wide, rates=(0.01, 0.02), look_steps=4,
-    small=Scale("demo", CONFIG, (EXACT, AMORTISED), keep=True), sweeps={"demo": SWEEP, "wide": SWEEP},
+    small=Scale("demo", CONFIG, (EXACT, JUDGED), keep=True), sweeps={"demo": SWEEP, "wide": SWEEP},
     goal=Shape(width=16, layers=1, batch=2, context=16, density=0.3, vocab=64),
     rounds=Rounds(cycles=1, points=1, dense=1, warmup=0), prune=EASY, tasks=("single_double_quote",),
 )  # fmt: skip
@@ -83,14 +83,14 @@ def test_every_part_of_a_toy_plan(corpus: Path, work: Path) -> None:
         assert words in written
     result = json.loads(speed.RESULT.read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in result["figures"]}
-    assert rows["step, width 1024, 2 layers, 0.5%: naive / amortised, M = 10"]["goal"] == 7.0
+    assert rows["step, width 1024, 2 layers, 0.5%: naive / amortised, M = 10, candidates 1"]["goal"] == 7.0
     gpu = [row for row in result["figures"] if row["value"] is None]
     assert [row["goal"] for row in gpu] == [8.0, 10.0, 1.5, 2.0]
     # The means of the two seeds, from what training itself stored.
     losses = {arm: [json.loads((runs / "demo" / arm / f"seed{seed}" / "result.json").read_text())["val_loss"]
-                    for seed in (0, 1)] for arm in ("exact", "m10")}  # fmt: skip
-    got = rows["the preset demo: loss of M = 10 over exact, equal tokens"]
-    assert got["value"] == pytest.approx(sum(losses["m10"]) / sum(losses["exact"]))
+                    for seed in (0, 1)] for arm in ("exact", "m10_c1")}  # fmt: skip
+    got = rows["the preset demo: loss of M = 10, candidates 1 over exact, equal tokens"]
+    assert got["value"] == pytest.approx(sum(losses["m10_c1"]) / sum(losses["exact"]))
     assert got["goal"] == 1.01
     steps = json.loads((runs / "wide" / "equal_steps.json").read_text())["10"]
     timed = json.loads((runs / "wide" / "m10_time" / "seed0" / "result.json").read_text())
@@ -132,7 +132,7 @@ def test_the_order_of_work(work: Path) -> None:
     assert names[:3] == ["demo/exact/seed0", "demo/exact/seed1", "demo/m10/seed0"]
     assert names[-1] == "demo/m10_c1/seed1"
     # Without times, none at equal time.
-    assert len(list(speed_trials.trials(FULL.wide(0.02), None, work))) == 2 * 5
+    assert len(list(speed_trials.trials(FULL.wide(0.02), None, work))) == 2 * 6
 
 
 def test_some_arms_alone() -> None:
