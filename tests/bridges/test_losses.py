@@ -10,7 +10,15 @@ import torch.nn.functional as F
 
 from sparsecircuits.bridges.bridge import Bridge
 from sparsecircuits.bridges.config import BridgeConfig
-from sparsecircuits.bridges.losses import Losses, add_gradients, crossing, divergence, missed, mixed
+from sparsecircuits.bridges.losses import (
+    Losses,
+    add_gradients,
+    crossing,
+    divergence,
+    drawn_sides,
+    missed,
+    mixed,
+)
 from sparsecircuits.bridges.sides import Side, onward, side_of, traced
 from sparsecircuits.model import GPTConfig, SparseGPT
 
@@ -143,3 +151,11 @@ def test_by_hand():
     by_hand = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
     assert float(divergence(wanted, torch.zeros(1, 2, 2))) == pytest.approx(by_hand)
     assert len(Losses._fields) == 6
+
+
+def test_a_mixture_always_crosses():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [tuple(drawn_sides(3, generator)) for _ in range(600)]
+    counts = {sides: drawn.count(sides) for sides in set(drawn)}
+    assert len(counts) == 6  # of 8, without the two that are of one model alone
+    assert all(70 < count < 130 for count in counts.values()), counts

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sparsecircuits.bridges.config import BridgeConfig
-from sparsecircuits.bridges.sides import side_of
-from sparsecircuits.bridges.training import BRIDGE_FILE, Bridged
+from sparsecircuits.bridges.dense import DenseModel
+from sparsecircuits.bridges.files import BRIDGE_FILE
+from sparsecircuits.bridges.training import Bridged
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
@@ -32,7 +33,7 @@ BRIDGE = BridgeConfig(mixtures=1, lr=1e-2)
 
 
 def bridged() -> Bridged:
-    return Bridged(side_of(SparseGPT(DENSE, seed=9)), BRIDGE, d_model=32, n_layer=1, seed=0)
+    return Bridged(DenseModel.of(SparseGPT(DENSE, seed=9)), BRIDGE, CONFIG)
 
 
 def trained(corpus_folder: Path, folder: Path, machine: Machine, stop: int | None = None) -> str:
@@ -87,7 +88,14 @@ def test_two_processes_end_with_the_bits_of_one(
 
 
 def test_what_does_not_fit(corpus: Corpus, tmp_path: Path):  # noqa: F811
-    with pytest.raises(ConfigError, match="the dense model has 1 layers, the sparse one 2"):
-        Bridged(side_of(SparseGPT(DENSE)), BRIDGE, d_model=32, n_layer=2, seed=0)
+    for change, message in (
+        ({"n_layer": 2}, "has 1 layers, the sparse model 2; .* set model.n_layer=1"),
+        ({"vocab_size": 301}, "a vocabulary of 300, the sparse model one of 301"),
+        ({"n_ctx": 17}, "room for 16 tokens, training has sequences of 17: set train.context=16"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Bridged(
+                DenseModel.of(SparseGPT(DENSE)), BRIDGE, CONFIG.replace(model=CONFIG.model.replace(**change))
+            )
     with pytest.raises(ConfigError, match="leave --compile out"):
         train(CONFIG, corpus, tmp_path / "run", machine=Machine(compile=True), method=bridged())

@@ -128,6 +128,23 @@ def test_another_split_pattern_is_refused(tmp_path: Path):
         Tokenizer.load(path)
 
 
+def test_gpt2_s_own_split_is_read_and_is_another_tokenizer(tmp_path: Path):
+    path, content = _saved(tmp_path)
+    content["pre_tokenizer"] = {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    theirs = Tokenizer.load(path)
+    assert theirs.hash != SMALL.hash
+    assert theirs.decode(theirs.encode("don't  x = 1234\n\n")) == "don't  x = 1234\n\n"
+    # By GPT-2's pattern a line's end is no part of the punctuation before it.
+    assert [theirs.text(index) for index in theirs.encode('")\n')][-1] == "\n"
+    content["pre_tokenizer"]["add_prefix_space"] = True
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="another split pattern than .*, or GPT-2's"):
+        Tokenizer.load(path)
+
+
 def test_another_last_entry_is_refused(tmp_path: Path):
     path, content = _saved(tmp_path)
     content["added_tokens"][0]["content"] = "<|other|>"

@@ -11,6 +11,8 @@ from unittest import mock
 
 import torch
 
+from sparsecircuits.bridges import training as bridged
+from sparsecircuits.bridges.training import BridgedOptimizer
 from sparsecircuits.errors import PruneError
 from sparsecircuits.model import SparseGPT
 from sparsecircuits.prune.prune import _finite
@@ -22,6 +24,8 @@ from tests.faults.forks import Outcome, forked
 from tests.faults.tiny import Bench
 
 NAME = "transformer.h.0.mlp.c_fc.weight"
+#: Of a bridge.
+DECODER = "decoders.1.weight"
 VALUES = (math.nan, math.inf, -math.inf)
 #: Before which steps, from 1: in the warm-up, the annealing, at a checkpoint, after it, the last.
 STEPS = (2, 8, 12, 17, 24)
@@ -30,7 +34,7 @@ Poison = Callable[[SparseGPT, SparseOptimizer, float], None]
 
 
 def not_finite(bench: Bench, count: int) -> Iterator[Outcome]:
-    """R9: five places in training and the means of a pruning, at five steps each."""
+    """R9: seven places in training and the means of a pruning, at five steps each."""
     cases = [(place, at) for place in (*PLACES, "mean") for at in range(len(STEPS))]
     for case, (place, at) in enumerate(cases[:: max(1, len(cases) // count)][:count]):
         value = VALUES[(at + case) % 3]
@@ -61,6 +65,18 @@ def _moment(key: str) -> Poison:
     return poison
 
 
+def _bridge(_model: SparseGPT, optimizer: SparseOptimizer, value: float) -> None:
+    assert isinstance(optimizer, BridgedOptimizer)
+    with torch.no_grad():
+        optimizer.bridge.get_parameter(DECODER)[5, 7] = value
+
+
+def _bridge_moment(_model: SparseGPT, optimizer: SparseOptimizer, value: float) -> None:
+    assert isinstance(optimizer, BridgedOptimizer)
+    if state := optimizer.bridge_adam.state.get(optimizer.bridge.get_parameter(DECODER)):
+        state["exp_avg_sq"][5, 7] = value
+
+
 #: Place -> how it is poisoned, and what the message must name.
 PLACES: dict[str, tuple[Poison, str]] = {
     "loss": (_loss, "loss"),
@@ -68,6 +84,8 @@ PLACES: dict[str, tuple[Poison, str]] = {
     "weight": (_weight, NAME),
     "Adam's first moment": (_moment("exp_avg"), f"{NAME}/exp_avg"),
     "Adam's second moment": (_moment("exp_avg_sq"), f"{NAME}/exp_avg_sq"),
+    "the bridge": (_bridge, f"bridge/{DECODER}"),
+    "a moment of the bridge": (_bridge_moment, f"bridge/{DECODER}/exp_avg_sq"),
 }
 
 
@@ -89,7 +107,8 @@ def _seen(bench: Bench, place: str, at: int, value: float) -> Outcome:
                 for module, name in ((step, "require_finite_loss"), (optimizer, "require_finite_gradients")):
                     stack.enter_context(mock.patch.object(module, name))
                 stack.enter_context(mock.patch.object(optimizer, "alarm", return_value=False))
-            bench.train(folder, config)
+                stack.enter_context(mock.patch.object(bridged, "alarm", return_value=False))
+            bench.train(folder, config, kind="bridged" if "bridge" in place else "sparse")
 
     ended, name = forked(work), f"{value} in {place}, step {at}"
     if ended.code != 2 or f"step {at}: {tensor} is " not in ended.said:

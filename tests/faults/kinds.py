@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "R1": Kind("stopped at random steps, dense and sparse", 40, stops.resumed_anywhere),
+    "R1": Kind("stopped at random steps, dense, sparse and bridged", 60, stops.resumed_anywhere),
     "R3": Kind(
         "in annealing, at its end, in decay, mid pruning, tied magnitudes", 18, stops.resumed_where_it_matters
     ),
@@ -28,7 +28,7 @@ KINDS: dict[str, Kind] = {
     "R6": Kind("a disk that refuses, 7 faults at 5 stages", 35, saves.refused),
     "R7": Kind("SIGTERM, Ctrl-C, and Ctrl-C twice", 50, interrupts.interrupted),
     "R8": Kind("flipped bits, cut, empty and swapped files", 1110, damage.damaged),
-    "R9": Kind("NaN and infinity in 6 places at 5 steps", 30, finite.not_finite),
+    "R9": Kind("NaN and infinity in 8 places at 5 steps", 40, finite.not_finite),
     "R10": Kind("memory runs out at 4 places, on a CPU and a GPU", 8, room.out_of_memory),
     "R11": Kind("two runs in a folder; stale locks, other formats", 25, folders.shared),
     "R12": Kind("damaged data", 12, reading.damaged_data),

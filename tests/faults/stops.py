@@ -33,16 +33,14 @@ WAYS = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGINT": 130, "error": 70}
 
 
 def resumed_anywhere(bench: Bench, count: int) -> Iterator[Outcome]:
-    """R1: stops at random steps, one to three in a run, a dense and a sparse one in turn."""
+    """R1: stops at random steps, one to three in a run, of each kind in turn."""
     for case in range(count):
-        draw = random.Random(case)
-        config = tiny.config(tiny.KINDS[case % 2], seed=case % 4 // 2)
+        draw, kind = random.Random(case), tiny.KINDS[case % 3]
+        config = tiny.config(kind, seed=case // 3 % 2)
         stops = sorted(draw.sample(range(1, config.train.steps + 1), draw.choice([1, 1, 2, 3])))
         ways = [draw.choice(list(WAYS)) for _ in stops]
-        name = f"{tiny.KINDS[case % 2]}, " + ", ".join(
-            f"{w} at {s}" for w, s in zip(ways, stops, strict=True)
-        )
-        yield _compare(bench, name, config, stops, ways, bench.new(f"stop-{case}"))
+        name = f"{kind}, " + ", ".join(f"{w} at {s}" for w, s in zip(ways, stops, strict=True))
+        yield _compare(bench, name, config, stops, ways, bench.new(f"stop-{case}"), kind)
 
 
 def resumed_where_it_matters(bench: Bench, count: int) -> Iterator[Outcome]:
@@ -64,9 +62,15 @@ def resumed_where_it_matters(bench: Bench, count: int) -> Iterator[Outcome]:
 
 
 def _compare(
-    bench: Bench, name: str, config: RunConfig, stops: list[int], ways: list[str], folder: Path
+    bench: Bench,
+    name: str,
+    config: RunConfig,
+    stops: list[int],
+    ways: list[str],
+    folder: Path,
+    kind: str = "sparse",
 ) -> Outcome:
-    expected = bench.straight(config)
+    expected = bench.straight(config, kind)
     for step, way in zip(stops, ways, strict=True):
 
         def stop(progress: Progress, step: int = step, way: str = way) -> None:
@@ -75,19 +79,19 @@ def _compare(
                     raise RuntimeError("somebody's watch failed")
                 os.kill(os.getpid(), getattr(signal, way))
 
-        ended = forked(lambda stop=stop: _train(bench, folder, config, stop))
+        ended = forked(lambda stop=stop: _train(bench, folder, config, stop, kind))
         if ended.code != WAYS[way]:
             return Outcome(name, False, f"exit code {ended.code} after {way} at {step}: {ended.said[-300:]}")
-    ended = forked(lambda: _train(bench, folder, config, None))
+    ended = forked(lambda: _train(bench, folder, config, None, kind))
     if ended.code:
         return Outcome(name, False, f"not resumed: {ended.said[-300:]}")
     different = expected.difference(tiny.fingerprint(folder))
     return Outcome(name, not different, different)
 
 
-def _train(bench: Bench, folder: Path, config: RunConfig, stop: object) -> None:
+def _train(bench: Bench, folder: Path, config: RunConfig, stop: object, kind: str) -> None:
     if not bench.sabotage:
-        return bench.train(folder, config, stop)  # type: ignore[arg-type]
+        return bench.train(folder, config, stop, kind=kind)  # type: ignore[arg-type]
 
     real = SparseOptimizer.load_state
 
@@ -95,7 +99,7 @@ def _train(bench: Bench, folder: Path, config: RunConfig, stop: object) -> None:
         real(self, {key: value * 0 if key.endswith("exp_avg") else value for key, value in tensors.items()})
 
     with mock.patch.object(SparseOptimizer, "load_state", forgetful):
-        return bench.train(folder, config, stop)  # type: ignore[arg-type]
+        return bench.train(folder, config, stop, kind=kind)  # type: ignore[arg-type]
 
 
 def _counted(outcome: Outcome, folder: Path, config: RunConfig) -> Outcome:

@@ -15,11 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sparsecircuits.bridges.config import BridgeConfig
+from sparsecircuits.bridges.dense import DenseModel
+from sparsecircuits.bridges.files import BRIDGE_FILE
+from sparsecircuits.bridges.training import Bridged
 from sparsecircuits.data.shards import Corpus, DataConfig, build_corpus
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.train import Machine, Progress, Run, RunConfig, TrainConfig, load_run, train
 from sparsecircuits.train.checkpoint import find_checkpoint, found_checkpoints, latest_checkpoint
+from sparsecircuits.train.method import Alone, Method
 from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.run import TIMING
 from tests.faults.forks import forked
@@ -40,13 +45,23 @@ RECIPE = TrainConfig(
     checkpoint_every=4,
     log_every=1,
 )
-KINDS = ("sparse", "dense")
+KINDS = ("sparse", "dense", "bridged")
+#: Of the dense model that a bridged run has beside it.
+DENSE = MODEL.replace(d_model=24)
 
 
 def config(kind: str = "sparse", seed: int = 0, **changes: Any) -> RunConfig:
-    """A sparse run, or its dense twin."""
+    """A sparse run, its dense twin; a bridged one is sparse, and has a method of its own."""
     dense = {"density": 1.0, "embed_density": None} if kind == "dense" else {}
     return RunConfig(model=MODEL, train=RECIPE.replace(seed=seed, **dense, **changes))
+
+
+def method(kind: str, config: RunConfig) -> Method:
+    """How a kind of run is trained."""
+    if kind != "bridged":
+        return Alone()
+    dense = DenseModel.of(SparseGPT(DENSE, seed=9))
+    return Bridged(dense, BridgeConfig(mixtures=1, lr=1e-2), config)
 
 
 class Bench(NamedTuple):
@@ -69,9 +84,10 @@ class Bench(NamedTuple):
             assert built.code == 0, built.said
         return cls(folder, Corpus.open(folder / "corpus"), sabotage)
 
-    def straight(self, config: RunConfig) -> Fingerprint:
+    def straight(self, config: RunConfig, kind: str = "sparse") -> Fingerprint:
         """What a run ends with that nothing stopped."""
-        return _straight(self.folder, self.corpus.folder, json.dumps(config.to_dict(), sort_keys=True))
+        told = json.dumps(config.to_dict(), sort_keys=True)
+        return _straight(self.folder, self.corpus.folder, told, kind == "bridged")
 
     def train(
         self,
@@ -79,18 +95,20 @@ class Bench(NamedTuple):
         config: RunConfig,
         watch: Callable[[Progress], None] | None = None,
         machine: Machine | None = None,
+        kind: str = "sparse",
     ) -> None:
         """Train; every process has other global generators, on which nothing may depend."""
         torch.manual_seed(os.getpid())
         random.seed(os.getpid())
         np.random.seed(os.getpid())  # noqa: NPY002
-        train(config, self.corpus, folder, watch, machine)
+        train(config, self.corpus, folder, watch, machine, method=method(kind, config))
 
 
 class Fingerprint(NamedTuple):
     """SHA-256 of everything that a finished run may not differ in."""
 
     weights: str
+    bridge: str
     moments: str
     metrics: str
     result: str
@@ -106,8 +124,10 @@ def fingerprint(folder: Path) -> Fingerprint:
     rows = [{key: value for key, value in row.items() if key not in TIMING} for row in run.metrics()]
     result = {key: value for key, value in (run.result() or {}).items() if key != "seconds"}
     last = find_checkpoint(run.checkpoints, run.config.train.steps)
+    bridge = folder / "model" / BRIDGE_FILE
     return Fingerprint(
         _sha((folder / "model" / "model.safetensors").read_bytes()),
+        _sha(bridge.read_bytes()) if bridge.is_file() else "",
         _sha((last.path / "optimizer.safetensors").read_bytes()),
         _sha(json.dumps(rows).encode()),
         _sha(json.dumps(result).encode()),
@@ -146,10 +166,11 @@ def open_run(folder: Path) -> Run:
 
 
 @cache
-def _straight(folder: Path, corpus: Path, told: str) -> Fingerprint:
+def _straight(folder: Path, corpus: Path, told: str, bridged: bool) -> Fingerprint:
     config = RunConfig.from_dict(json.loads(told))
-    target = folder / f"straight-{_sha(told.encode())[:8]}"
-    train(config, Corpus.open(corpus), target)  # here, so that copies of this process start warm
+    target = folder / f"straight-{_sha(told.encode())[:8]}{'-bridged' * bridged}"
+    way = method("bridged" if bridged else "sparse", config)
+    train(config, Corpus.open(corpus), target, method=way)  # here, so that copies of this process start warm
     return fingerprint(target)
 
 

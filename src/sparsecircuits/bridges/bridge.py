@@ -31,6 +31,7 @@ class Bridge(nn.Module):
 
     def __init__(self, dense: int, sparse: int, locations: int, fraction: float, seed: int = 0) -> None:
         super().__init__()
+        self.dense, self.sparse, self.locations, self.fraction = dense, sparse, locations, fraction
         k = max(1, int(fraction * sparse))
         self.encoders = nn.ModuleList(Encoder(dense, sparse, k) for _ in range(locations))
         self.decoders = nn.ModuleList(nn.Linear(sparse, dense) for _ in range(locations))

@@ -7,7 +7,7 @@ Of one batch, with D_i and S_i the residual streams of the dense and of the spar
    tokens: the share of the variance that is missed; *decode*: the same of decode(S_i) and D_i;
 3. *to_sparse*: KL(dense logits || logits of the run that is dense up to i, and sparse from there), nats a
    token; *to_dense*: the same of the run that is sparse up to i, and dense from there;
-4. *mixtures*: the same of runs in which each sublayer is of a side drawn at random.
+4. *mixtures*: the same of runs in which each sublayer is of a side drawn at random, with a crossing at least.
 
 2 and 3 are summed over locations; the dense model is frozen. Each model runs once, and all hybrids begin in
 the middle of these runs. The gradients that they have for the sparse model's stream are gathered there and go
@@ -84,7 +84,7 @@ def add_gradients(
         rows.append([float(loss.detach()) for loss in found])
     mixtures = []
     for _ in range(config.mixtures):
-        sides = torch.randint(2, (sublayers(dense) + 1,), generator=generator).tolist()
+        sides = drawn_sides(sublayers(dense) + 1, generator)
         logits = mixed(dense, sparse, bridge, there.stream[0], leaves[0], sides, inputs)
         loss = divergence(wanted, logits)
         (scale * config.mixture * loss).backward()
@@ -160,6 +160,14 @@ def mixed(
         if index < sublayers(dense):
             x = models[now].sublayer(x, index)
     return models[now].leave(x, tokens)
+
+
+def drawn_sides(parts: int, generator: torch.Generator | None) -> list[int]:
+    """Whose each part of a mixture is, 0 or 1 alike likely; those without a crossing are drawn again."""
+    while True:
+        sides = torch.randint(2, (parts,), generator=generator).tolist()
+        if 0 < sum(sides) < parts:
+            return sides
 
 
 def missed(found: Tensor, wanted: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ All on validation tokens that neither model was trained on:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsecircuits.bridges.bridge import Bridge
-from sparsecircuits.bridges.losses import mixed
+from sparsecircuits.bridges.losses import drawn_sides, mixed
 from sparsecircuits.bridges.sides import Side, onward, sublayers, traced
 from sparsecircuits.data.batches import sequential_batches
 
@@ -97,6 +97,7 @@ def measure(
     mixtures: int = 32,
     rows: int = 16,
     seed: int = 0,
+    watch: Callable[[int], None] | None = None,
 ) -> Measured:
     """Measure a bridge on the first ``limit`` of ``tokens``.
 
@@ -110,13 +111,18 @@ def measure(
         mixtures: how many random ones.
         rows: sequences at once.
         seed: which mixtures.
+        watch: called with how many tokens are done.
+
+    Raises:
+        DataError: fewer tokens than one sequence has.
     """
+    device = next(bridge.parameters()).device
     context = context or min(dense.n_ctx, sparse.n_ctx)
     drawn = _mixtures(sublayers(dense) + 1, mixtures, seed)
     places = len(bridge)
     encode, decode = [_Sums() for _ in range(places)], [_Sums() for _ in range(places)]
     own, hybrids, mixed_losses, count = np.zeros(2), np.zeros((2, places)), np.zeros(mixtures), 0
-    for ids in sequential_batches(tokens[: limit + 1], rows=rows, n_ctx=context):
+    for ids in (one.to(device) for one in sequential_batches(tokens[: limit + 1], rows=rows, n_ctx=context)):
         inputs, targets = ids[:, :-1], ids[:, 1:]
         there, here = traced(dense, inputs), traced(sparse, inputs)
         count += targets.numel()
@@ -133,6 +139,8 @@ def measure(
         for index, sides in enumerate(drawn):
             logits = mixed(dense, sparse, bridge, there.stream[0], here.stream[0], sides, inputs)
             mixed_losses[index] += _loss(logits, targets)
+        if watch is not None:
+            watch(count)
     return Measured(
         tokens=count,
         dense=float(own[0]) / count,
@@ -153,4 +161,4 @@ def _loss(logits: Tensor, targets: Tensor) -> float:
 
 def _mixtures(parts: int, count: int, seed: int) -> list[Sequence[int]]:
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(2, (parts,), generator=generator).tolist() for _ in range(count)]
+    return [drawn_sides(parts, generator) for _ in range(count)]

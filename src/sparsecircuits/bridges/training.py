@@ -16,21 +16,26 @@ from torch import Tensor
 
 from sparsecircuits.bridges.bridge import Bridge
 from sparsecircuits.bridges.config import BridgeConfig
+from sparsecircuits.bridges.dense import DenseModel
+from sparsecircuits.bridges.files import BRIDGE_FILE, save_bridge
 from sparsecircuits.bridges.losses import Losses, add_gradients
-from sparsecircuits.bridges.sides import Side, side_of, sublayers
+from sparsecircuits.bridges.sides import side_of, sublayers
 from sparsecircuits.errors import ConfigError
+from sparsecircuits.files import sweep
 from sparsecircuits.model import SparseGPT
-from sparsecircuits.model.checkpoint import save_tensors
+from sparsecircuits.train.beside import Beside
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.devices import Team
+from sparsecircuits.train.guard import TrainingDiverged, alarm, first_bad
 from sparsecircuits.train.machine import Machine
 from sparsecircuits.train.optimizer import SparseOptimizer
+from sparsecircuits.train.run import RunConfig
 from sparsecircuits.train.saved import saving
 from sparsecircuits.train.schedules import lr_at
 from sparsecircuits.train.worker import Worker
 
-#: What a checkpoint calls the bridge's tensors, and the file of a finished one.
-PREFIX, BRIDGE_FILE = "bridge/", "bridge.safetensors"
+#: What a checkpoint calls the bridge's tensors.
+PREFIX = "bridge/"
 _BETAS, _EPS = (0.9, 0.95), 1e-8
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -59,12 +64,35 @@ class BridgedOptimizer(SparseOptimizer):
         self.bridge.zero_grad(set_to_none=True)
 
     def step(self, step: int) -> float:
-        """The bridge first, as the other's step forgets all gradients."""
+        """The bridge first, as the other's step forgets all gradients.
+
+        Raises:
+            TrainingDiverged: something of the bridge or of the model is not finite.
+        """
+        named = {f"{PREFIX}{name}": one for name, one in self.bridge.named_parameters()}
+        gradients = {f"{name}.grad": one.grad for name, one in named.items() if one.grad is not None}
+        self._require_finite(step, gradients, named)
         plain = self.config.replace(sharkfin=False)
         for group in self.bridge_adam.param_groups:
             group["lr"] = self.settings.lr * lr_at(step, plain) / plain.lr
         self.bridge_adam.step()
+        moments = {
+            f"{name}/{key}": self.bridge_adam.state[one][key]
+            for name, one in named.items()
+            for key in _MOMENTS[1:]
+        }
+        seconds = {name: one for name, one in moments.items() if name.endswith("_sq")}
+        self._require_finite(step, {**named, **seconds}, moments)
         return super().step(step)
+
+    def _require_finite(self, step: int, looked_at: dict[str, Tensor], blamed: dict[str, Tensor]) -> None:
+        """At an alarm name the first that is not finite, of ``blamed`` before ``looked_at``."""
+        if (
+            alarm(list(looked_at.values()))
+            and (bad := first_bad({**blamed, **looked_at}.items())) is not None
+        ):
+            note = f", and its rate is bridge.lr={self.settings.lr}"
+            raise TrainingDiverged(step + 1, self.config.lr, *bad, note)
 
     def state(self) -> dict[str, Tensor]:
         tensors = super().state()
@@ -100,7 +128,7 @@ class BridgeWorker(Worker):
         super().__init__(model, config, machine, team)
         self.bridged = bridged
         bridged.bridge.to(team.device)
-        bridged.dense.module.to(team.device)
+        bridged.dense.side.module.to(team.device)
         self.sparse = side_of(model)
         self._step = lambda: 0
         self._seen: list[Losses] = []
@@ -130,11 +158,11 @@ class BridgeWorker(Worker):
                 seed = [self.config.seed, self._step(), team.rank * count + index]
                 bits = np.random.SeedSequence(seed).generate_state(1, np.uint64)
                 found = add_gradients(
-                    self.bridged.dense,
+                    self.bridged.dense.side,
                     self.sparse,
                     self.bridged.bridge,
                     part,
-                    self.bridged.config,
+                    self.bridged.settings,
                     scale=1 / (count * team.world),
                     generator=torch.Generator().manual_seed(int(bits[0] >> np.uint64(1))),
                 )
@@ -173,32 +201,47 @@ class Bridged:
 
     Args:
         dense: the dense model; frozen here.
-        config: the weights.
-        d_model: width of the sparse model's residual stream.
-        n_layer: its layers.
-        seed: of the bridge's initial weights.
+        settings: weights of the losses, and the bridge's own.
+        config: model and recipe of the sparse one.
 
     Raises:
-        ConfigError: the two models have not the same number of layers.
+        ConfigError: the two models have not the same number of layers or not the same vocabulary, or the
+            dense one has less room than the sparse one's training sequences take.
     """
 
-    def __init__(self, dense: Side, config: BridgeConfig, *, d_model: int, n_layer: int, seed: int) -> None:
-        if dense.n_layer != n_layer:
+    def __init__(self, dense: DenseModel, settings: BridgeConfig, config: RunConfig) -> None:
+        there, here = dense.side, config.model
+        if there.n_layer != here.n_layer:
             raise ConfigError(
-                f"the dense model has {dense.n_layer} layers, the sparse one {n_layer}; they must be as deep"
+                f"{dense.source} has {there.n_layer} layers, the sparse model {here.n_layer}; a bridge joins "
+                f"models of the same depth: set model.n_layer={there.n_layer}"
             )
-        self.dense, self.config = dense, config
-        dense.module.requires_grad_(False).eval()
-        self.bridge = Bridge(dense.d_model, d_model, sublayers(dense) + 1, config.fraction, seed)
+        if there.vocab_size != here.vocab_size:
+            raise ConfigError(
+                f"{dense.source} has a vocabulary of {there.vocab_size:,}, the sparse model one of "
+                f"{here.vocab_size:,}; both must read the same tokens"
+            )
+        if there.n_ctx < config.context:
+            raise ConfigError(
+                f"{dense.source} has room for {there.n_ctx:,} tokens, training has sequences of "
+                f"{config.context:,}: set train.context={there.n_ctx}"
+            )
+        self.dense, self.settings = dense, settings
+        there.module.requires_grad_(False).eval()
+        locations = sublayers(there) + 1
+        self.bridge = Bridge(there.d_model, here.d_model, locations, settings.fraction, config.train.seed)
+
+    def beside(self, folder: Path) -> Beside:
+        place = self.dense.folder or self.dense.source
+        return Beside.at(place, folder, self.dense.sha256, self.settings.to_dict())
 
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> BridgedOptimizer:
-        return BridgedOptimizer(model, config, self.bridge, self.config)
+        return BridgedOptimizer(model, config, self.bridge, self.settings)
 
     def worker(self, model: SparseGPT, config: TrainConfig, machine: Machine, team: Team) -> Worker:
         return BridgeWorker(model, config, machine, team, self)
 
     def finish(self, folder: Path, optimizer: SparseOptimizer) -> None:
         """Write the bridge."""
-        tensors = {name: one.detach().cpu().contiguous() for name, one in self.bridge.named_parameters()}
-        (folder / "model").mkdir(exist_ok=True)
-        save_tensors(tensors, folder / "model" / BRIDGE_FILE)
+        sweep(folder / "model", BRIDGE_FILE)
+        save_bridge(self.bridge, folder / "model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,13 @@ from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
+from sparsecircuits.cli.train_bridge import bridge_settings, bridged, dense_corpus, open_dense
 from sparsecircuits.cli.train_corpus import open_corpus, require_trainable, with_corpus
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sparsecircuits.bridges.config import BridgeConfig
     from sparsecircuits.data import Corpus
     from sparsecircuits.presets import Preset
     from sparsecircuits.train import Machine
@@ -51,6 +54,8 @@ class Options(Config):
 
     Example: sparsecircuits train mine --set model.d_model=256 --set train.density=1/64
 
+    Example: sparsecircuits train bridged --bridge demo/dense
+
     Example: sparsecircuits train installed --source site-packages --set data.train_tokens=none
     """
 
@@ -65,7 +70,12 @@ class Options(Config):
     """Change a setting of the preset, again for each: train.steps=3000, model.d_model=256,
     data.train_tokens=5000000. --show lists all."""
     data: Path | None = None
-    """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data."""
+    """A corpus that sparsecircuits data has built; otherwise the preset's is built in RUN/data, or with
+    --bridge the dense run's is taken."""
+    bridge: Annotated[str | None, arg(metavar="DENSE")] = None
+    """Train it beside a frozen dense model, and a bridge between their residual streams (docs/bridges.md): a
+    run or model of ours, a folder with a GPT-2 of transformers, or transformers:NAME. --set bridge.mixtures=2
+    and others change the bridge."""
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:N, or auto: a CUDA device if there is one."""
     parallel: Literal["auto", "none", "ddp", "shard"] = "auto"
@@ -130,24 +140,33 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
     from sparsecircuits.train.trackers import require_trackers
 
     require_trackers(options.track)
-    preset = resolve(options.preset, options.set, sources=options.source, built=options.data is not None)
-    if options.data is not None:
-        preset = with_corpus(preset, options.data)
+    words, settings = bridge_settings(options.set, asked=options.bridge is not None)
+    dense = None if options.bridge is None else open_dense(options.bridge)
+    data = options.data
+    if dense is not None and data is None and not options.source:
+        data = team.on_main(lambda: dense_corpus(dense))
+    preset = resolve(options.preset, words, sources=options.source, built=data is not None)
+    if data is not None:
+        preset = with_corpus(preset, data)
     if options.show:
         if team.main:
-            _show(preset, options.json)
+            _show(preset, None if dense is None else settings, options.json)
         return
     if options.run is None:
         raise ConfigError("the following arguments are required: RUN")
     folder = new_run_folder(options.run)
     require_memory(preset.run, machine, team.world)
-    team.on_main(lambda: require_trainable(preset, options.data, folder))
+    method = None if dense is None else bridged(dense, settings, preset)
+    beside = None if method is None else method.beside(folder)
+    team.on_main(lambda: require_trainable(preset, data, folder, beside))
     with (
         contextlib.ExitStack() as held,
         Progress(None if team.main else Console(quiet=True)) as progress,
     ):
         team.on_main(lambda: held.enter_context(run_lock(folder)))
-        corpus = team.main_first(lambda: open_corpus(preset, options.data, folder, progress.stage))
+        corpus = team.main_first(lambda: open_corpus(preset, data, folder, progress.stage))
+        if dense is not None:
+            dense.require_vocabulary(corpus.tokenizer, str(corpus.folder))
         model = preset.model.replace(vocab_size=corpus.tokenizer.vocab_size)
         config = dataclasses.replace(preset.run, model=model)
         if team.main:
@@ -158,7 +177,7 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
         def watch(step: Step) -> None:
             bar.update(step.step, loss=step.loss, tokens=step.step * per_step)
 
-        result = train(config, corpus, folder, watch, machine, team)
+        result = train(config, corpus, folder, watch, machine, team, method)
     if not team.main:
         return
     row = {"run": str(folder), "corpus": str(corpus.folder), **dataclasses.asdict(result)}
@@ -167,6 +186,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
         return
     print_table([row], COLUMNS)
     print(f"run: {folder}")
+    if dense is not None:
+        print(f"what its bridge is worth: sparsecircuits bridge report {shlex.quote(str(folder))}")
 
 
 def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), built: bool = False) -> Preset:
@@ -223,8 +244,8 @@ def _list_presets(as_json: bool) -> None:
         print_table(rows, PRESET_COLUMNS)
 
 
-def _show(preset: Preset, as_json: bool) -> None:
-    settings = dict(flat(preset))
+def _show(preset: Preset, bridge: BridgeConfig | None, as_json: bool) -> None:
+    settings = dict(flat(preset)) | ({} if bridge is None else dict(flat(bridge, "bridge.")))
     if as_json:
         print_json(settings)
         return

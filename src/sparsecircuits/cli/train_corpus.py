@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sparsecircuits.data import Corpus, DataConfig
     from sparsecircuits.data.corpus import Progress
     from sparsecircuits.presets import Preset
+    from sparsecircuits.train.beside import Beside
 
 
 def with_corpus(preset: Preset, built: Path) -> Preset:
@@ -34,13 +35,14 @@ def with_corpus(preset: Preset, built: Path) -> Preset:
     )
 
 
-def require_trainable(preset: Preset, built: Path | None, folder: Path) -> None:
-    """Refuse a folder that holds a run of other settings, or something else than a run.
+def require_trainable(preset: Preset, built: Path | None, folder: Path, beside: Beside | None = None) -> None:
+    """Refuse a folder that holds a run of other settings or beside another model, or something else.
 
     Raises:
         ConfigError: what differs, or what else lies there.
         CheckpointError: its run.json is damaged, or missing beside checkpoints.
     """
+    from sparsecircuits.train.beside import beside_differences
     from sparsecircuits.train.run import RUN_FILE, Run
     from sparsecircuits.train.standing import differences, require_free
 
@@ -48,6 +50,8 @@ def require_trainable(preset: Preset, built: Path | None, folder: Path) -> None:
         require_free(folder)
         return
     found = Run.open(folder)
+    if other := beside_differences(found.beside, beside, folder):
+        raise ConfigError(f"{folder} holds another run: {other}; choose another name, or remove the folder")
     vocab_size = found.config.model.vocab_size if built is None else preset.model.vocab_size
     pairs = {
         "model": (found.config.model, preset.model.replace(vocab_size=vocab_size)),

@@ -33,6 +33,8 @@ from sparsecircuits.errors import ConfigError, DataError
 
 END_OF_TEXT = "<|endoftext|>"
 SPLIT_PATTERN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""That of GPT-2's own tokenizer, which is read as well: a dense model of others may have it."""
 SMALLEST_VOCABULARY = 257
 """256 bytes and ``<|endoftext|>``."""
 
@@ -81,11 +83,11 @@ class Tokenizer:
         """Wrap a ``tokenizers.Tokenizer``.
 
         Raises:
-            DataError: it is not byte-level BPE with our split pattern, lacks a byte, has gaps in its
-                ids, or its last entry is not ``<|endoftext|>``. The message starts with ``origin``.
+            DataError: it is not byte-level BPE with our split pattern or GPT-2's, lacks a byte, has gaps in
+                its ids, or its last entry is not ``<|endoftext|>``. The message starts with ``origin``.
         """
         content = json.loads(backend.to_str())
-        _check_pipeline(content, origin)
+        pattern = _pattern_of(content, origin)
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True  # the text "<|endoftext|>" is text
@@ -105,7 +107,7 @@ class Tokenizer:
         self._bytes = [_to_bytes(text, origin) for text in texts]
         self.vocab_size = len(texts)
         self.eot_id = len(texts) - 1
-        parts = [SPLIT_PATTERN, texts, content["model"]["merges"]]
+        parts = [pattern, texts, content["model"]["merges"]]
         self.hash = hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
@@ -230,15 +232,23 @@ def _end_of_text() -> AddedToken:
     return AddedToken(END_OF_TEXT, special=True, normalized=False)
 
 
-def _check_pipeline(content: dict[str, Any], origin: str) -> None:
-    """Refuse a file that would encode in another way than ours, rather than change it silently."""
-    expected = json.loads(_backend(None, None).to_str())
+def _pattern_of(content: dict[str, Any], origin: str) -> str:
+    """The split pattern of a file: ours or GPT-2's.
+
+    Raises:
+        DataError: it would encode in another way, rather than that it is changed silently.
+    """
     if content["model"]["type"] != "BPE":
         raise DataError(f"{origin}: a {content['model']['type']} model; expected BPE")
     if content["normalizer"] is not None:
         raise DataError(f"{origin}: it changes the text before encoding ({content['normalizer']['type']})")
-    if content["pre_tokenizer"] != expected["pre_tokenizer"]:
-        raise DataError(f"{origin}: another split pattern than {SPLIT_PATTERN!r}")
+    found = content["pre_tokenizer"]
+    if found == json.loads(_backend(None, None).to_str())["pre_tokenizer"]:
+        return SPLIT_PATTERN
+    gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    if found is not None and {key: found.get(key) for key in gpt2} == gpt2:
+        return GPT2_PATTERN
+    raise DataError(f"{origin}: another split pattern than {SPLIT_PATTERN!r}, or GPT-2's")
 
 
 @functools.cache

@@ -180,7 +180,7 @@ def join(machine: Machine) -> Generator[Team]:
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
-    device = _device(machine.device, int(os.environ.get("LOCAL_RANK", "0")) if launched else None)
+    device = device_of(machine.device, int(os.environ.get("LOCAL_RANK", "0")) if launched else None)
     if machine.parallel in ("ddp", "shard") and not launched:
         raise ConfigError(
             f"Machine.parallel is {machine.parallel!r}, but this is one process; start it by {HOW}"
@@ -219,7 +219,7 @@ def _connected(
         dist.destroy_process_group()
 
 
-def _device(name: str, local_rank: int | None) -> torch.device:
+def device_of(name: str, local_rank: int | None = None) -> torch.device:
     """Where this process computes; with several on a machine, each CUDA device has one."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from sparsecircuits.data.reader import BatchReader
 from sparsecircuits.data.shards import Corpus
 from sparsecircuits.model import SparseGPT
+from sparsecircuits.train.beside import Beside
 from sparsecircuits.train.bigram import bigram_log_frequencies
 from sparsecircuits.train.devices import Team, join
 from sparsecircuits.train.evaluate import evaluate
@@ -120,21 +121,22 @@ def _begin(
     require_memory(config, machine, team.world)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
-    if (done := team.on_main(lambda: _finished(folder, config, corpus))) is not None:
+    beside = method.beside(folder)
+    if (done := team.on_main(lambda: _finished(folder, config, corpus, beside))) is not None:
         return done
     with ExitStack() as held, stop_signals() as stop:
         team.on_main(lambda: held.enter_context(run_lock(folder)))
-        run = team.main_first(lambda: Run.create(folder, config, corpus))
+        run = team.main_first(lambda: Run.create(folder, config, corpus, beside))
         keeper = Keeper(run, model, {}, machine.keep, team)
         with keeper.watching():
             return _Training(run, model, corpus, keeper, watch, machine, team, method).go(stop)
 
 
-def _finished(folder: Path, config: RunConfig, corpus: Corpus) -> TrainResult | None:
+def _finished(folder: Path, config: RunConfig, corpus: Corpus, beside: Beside | None) -> TrainResult | None:
     """The end of the run that is there, if it has come to it and its model is whole."""
     if not (folder / RUN_FILE).is_file():
         return None
-    run = Run.create(folder, config, corpus)
+    run = Run.create(folder, config, corpus, beside)
     if (done := run.result()) is None:
         return None
     verify_finished(folder, config.train.steps)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sparsecircuits.model import SparseGPT
+from sparsecircuits.train.beside import Beside
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.devices import Team
 from sparsecircuits.train.machine import Machine
@@ -16,6 +17,10 @@ from sparsecircuits.train.worker import Worker
 
 class Method(Protocol):
     """How the gradients of a step come about, and what changes by them."""
+
+    def beside(self, folder: Path) -> Beside | None:
+        """What ``run.json`` says of the other model, for the run in a folder; None: there is none."""
+        ...
 
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> SparseOptimizer:
         """Of the model as it is before it is moved or cut."""
@@ -32,6 +37,9 @@ class Method(Protocol):
 
 class Alone:
     """A model alone (Gao et al. 2025, §2.1)."""
+
+    def beside(self, folder: Path) -> Beside | None:
+        return None
 
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> SparseOptimizer:
         return optimizer_for(model, config)

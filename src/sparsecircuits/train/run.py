@@ -3,7 +3,7 @@
 ::
 
     runs/NAME/
-      run.json           the resolved config and where the corpus lies
+      run.json           the resolved config, where the corpus lies, what it is trained beside
       tokenizer.json     so that the run understands text without its corpus
       metrics.jsonl      one JSON object a line, the figures of a step or an event; the keys TIMING are the
                          only figures that differ between two trainings of the same
@@ -40,6 +40,7 @@ from sparsecircuits.model.checkpoint import (
     load_weights,
     locate,
 )
+from sparsecircuits.train.beside import Beside, beside_differences
 from sparsecircuits.train.checkpoint import MODEL_FILE, find_checkpoint
 from sparsecircuits.train.config import TrainConfig
 from sparsecircuits.train.finished import RESULT_FILE, load_finished
@@ -97,6 +98,8 @@ class Run:
     folder: Path
     config: RunConfig
     corpus_folder: Path
+    beside: Beside | None = None
+    """The dense model and the bridge that it is trained with, if it is."""
     origin: str | None = None
     """Its name on the Hub, if it came from there; the folder is the cache's then, and not to be written."""
 
@@ -113,8 +116,10 @@ class Run:
         return self.folder / "circuits"
 
     @classmethod
-    def create(cls, folder: str | Path, config: RunConfig, corpus: Corpus) -> Run:
-        """Make the folder, or open it if it holds a run of the same config and corpus.
+    def create(
+        cls, folder: str | Path, config: RunConfig, corpus: Corpus, beside: Beside | None = None
+    ) -> Run:
+        """Make the folder, or open it if it holds a run of the same config and corpus, beside the same.
 
         Raises:
             ConfigError: it holds another run; or the corpus has another vocabulary than the model.
@@ -134,9 +139,15 @@ class Run:
             "tokens_sha256": corpus.manifest.files["train.bin"].sha256,
             "config": config.to_dict(),
         }
+        if beside is not None:
+            header["beside"] = beside.to_dict()
         path = folder / RUN_FILE
         if path.exists():
             found = cls.open(folder)
+            if other := beside_differences(found.beside, beside, folder):
+                raise ConfigError(
+                    f"{folder} holds another run: {other}; choose another name, or remove the folder"
+                )
             stored = _read_json(path)
             if found.config != config or any(stored.get(key) != header[key] for key in _CORPUS_KEYS):
                 there, here = found.config, config
@@ -170,9 +181,10 @@ class Run:
         try:
             config = RunConfig.from_dict(data["config"], where=str(path))
             corpus = (folder / data["corpus"]).resolve()
+            beside = Beside.from_dict(data["beside"], where=str(path)) if "beside" in data else None
         except (ConfigError, KeyError) as error:
             raise CheckpointError(f"{path}: damaged: {error}") from error
-        return cls(folder, config, corpus)
+        return cls(folder, config, corpus, beside)
 
     def model(self, checkpoint: int | str | None = None) -> SparseGPT:
         """The finished model, in evaluation mode; or one on the way to it.

@@ -1,0 +1,96 @@
+"""What ``train --bridge DENSE`` adds to a training: the dense model, and the settings of the bridge."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsecircuits.bridges.config import BridgeConfig
+from sparsecircuits.cli.arguments import RUNS
+from sparsecircuits.cli.settings import override
+from sparsecircuits.config import Config
+from sparsecircuits.errors import CheckpointError, ConfigError, near_misses
+
+if TYPE_CHECKING:
+    from sparsecircuits.bridges.dense import DenseModel
+    from sparsecircuits.bridges.training import Bridged
+    from sparsecircuits.presets import Preset
+
+_PREFIX = "bridge."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Settings(Config):
+    """So that a setting is called by its whole name in messages."""
+
+    bridge: BridgeConfig = BridgeConfig()
+
+
+def bridge_settings(words: Sequence[str], *, asked: bool) -> tuple[list[str], BridgeConfig]:
+    """Words of ``--set`` without those of the bridge, and what these come to.
+
+    >>> bridge_settings(["train.lr=0.01", "bridge.mixtures=2"], asked=True)[1].mixtures
+    2
+
+    Raises:
+        ConfigError: there are some although no bridge is asked for; or what they set does not fit.
+    """
+    own = [word for word in words if word.startswith(_PREFIX)]
+    if own and not asked:
+        raise ConfigError(
+            f"{own[0].partition('=')[0]} is a setting of a bridge; say to which model: --bridge"
+        )
+    return [word for word in words if word not in own], override(_Settings(), own).bridge
+
+
+def open_dense(name: str) -> DenseModel:
+    """The dense model by its name: a folder, a run in ``runs/``, a name on the Hub, ``transformers:NAME``.
+
+    Raises:
+        CheckpointError: there is none; the message names the runs that sound like it.
+        ConfigError: it is not built like GPT-2.
+    """
+    from sparsecircuits.bridges.dense import load_dense
+    from sparsecircuits.train.run import RUN_FILE
+
+    place = next((path for path in (Path(name), RUNS / name) if path.is_dir()), None)
+    if place is not None:
+        return load_dense(place)
+    try:
+        return load_dense(name)
+    except CheckpointError as error:
+        found = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/{RUN_FILE}")]
+        known = [path.relative_to(RUNS).as_posix() for path in found]
+        raise CheckpointError(f"--bridge {name}: {error}; in {RUNS}: {near_misses(name, known)}") from error
+
+
+def dense_corpus(dense: DenseModel) -> Path | None:
+    """The corpus of the dense run, which the sparse model is trained on unless told otherwise; says so.
+
+    Raises:
+        ConfigError: the dense model is no run of ours, so that nothing says which tokens it reads.
+    """
+    from sparsecircuits.bridges.dense import corpus_of
+
+    found = corpus_of(dense)
+    if found is None:
+        raise ConfigError(
+            f"--bridge {dense.source}: no corpus comes with it; build one of the same tokens (sparsecircuits "
+            f"data --tokenizer FILE --vocab-size {dense.side.vocab_size}) and name it with --data"
+        )
+    print(f"on the dense run's corpus, {found}", file=sys.stderr)
+    return found
+
+
+def bridged(dense: DenseModel, settings: BridgeConfig, preset: Preset) -> Bridged:
+    """The method to train by.
+
+    Raises:
+        ConfigError: the two models do not fit together.
+    """
+    from sparsecircuits.bridges.training import Bridged
+
+    return Bridged(dense, settings, preset.run)
