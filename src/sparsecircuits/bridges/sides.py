@@ -2,6 +2,10 @@
 
 A :class:`Side` is a model that can be entered and left at every residual location: before each sublayer, and
 behind the last. :func:`side_of` makes one of a model of ours, or of a GPT-2 of ``transformers``.
+
+What a sublayer *reads* is its norm of the residual stream (and for a model of ours AbsTopK of that). A norm
+divides a vector by its *size* and then *turns* it, by a map that is linear: the gain, and for LayerNorm the
+centring. So a stream that changes by d, at a fixed size, is read as changed by ``turned(d) / size``.
 """
 
 from __future__ import annotations
@@ -9,10 +13,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecircuits.errors import ConfigError
-from sparsecircuits.model import SparseGPT
+from sparsecircuits.model import SiteName, SparseGPT, intervene, record
+from sparsecircuits.model.layers import RMSNorm
+from sparsecircuits.model.sites import READS
 
 
 class Side(Protocol):
@@ -32,13 +39,31 @@ class Side(Protocol):
         """[batch, pos] ids to the residual stream [batch, pos, d_model] at the first location."""
         ...
 
-    def sublayer(self, x: Tensor, index: int) -> Tensor:
-        """From location ``index`` to the next."""
+    def sublayer(self, x: Tensor, index: int, added: Tensor | None = None) -> Tensor:
+        """From location ``index`` to the next; ``added`` [batch, pos, d_model] to what the sublayer reads."""
+        ...
+
+    def read(self, x: Tensor, index: int) -> Tensor:
+        """[batch, pos, d_model] what the sublayer reads of a stream ``x`` at location ``index``."""
+        ...
+
+    def size(self, x: Tensor, index: int) -> Tensor:
+        """[batch, pos, 1] what the norm at the location divides ``x`` by."""
+        ...
+
+    def turned(self, direction: Tensor, index: int) -> Tensor:
+        """A direction [..., d_model] of the stream as the norm at the location turns it, at size 1."""
         ...
 
     def leave(self, x: Tensor, tokens: Tensor) -> Tensor:
         """From the last location to the logits [batch, pos, vocab]."""
         ...
+
+
+def site_read(index: int) -> SiteName:
+    """The site of a model of ours whose nodes are what the sublayer at location ``index`` reads."""
+    layer, half = divmod(index, 2)
+    return SiteName(layer, READS[half])
 
 
 class Trace(NamedTuple):
@@ -56,6 +81,14 @@ def traced(side: Side, tokens: Tensor) -> Trace:
     for index in range(sublayers(side)):
         stream.append(side.sublayer(stream[-1], index))
     return Trace(stream, side.leave(stream[-1], tokens))
+
+
+def until(side: Side, tokens: Tensor, index: int) -> Tensor:
+    """The residual stream [batch, pos, d_model] at location ``index``."""
+    x = side.enter(tokens)
+    for at in range(index):
+        x = side.sublayer(x, at)
+    return x
 
 
 def onward(side: Side, x: Tensor, index: int, tokens: Tensor) -> Tensor:
@@ -86,8 +119,34 @@ class Ours:
     def enter(self, tokens: Tensor) -> Tensor:
         return self.model.embedded(tokens)
 
-    def sublayer(self, x: Tensor, index: int) -> Tensor:
-        return self.model.sublayer(x, index)
+    def sublayer(self, x: Tensor, index: int, added: Tensor | None = None) -> Tensor:
+        if added is None:
+            return self.model.sublayer(x, index)
+
+        def onto(read: Tensor) -> Tensor:
+            beside = read.shape[-1] - self.d_model  # concatenated positions
+            return read + F.pad(added, (0, beside))
+
+        with intervene(self.model, {str(site_read(index)): onto}):
+            return self.model.sublayer(x, index)
+
+    def read(self, x: Tensor, index: int) -> Tensor:
+        name = str(site_read(index))
+        with record(self.model, [name]) as cache:
+            self.model.sublayer(x, index)
+        return cache[name][..., : self.d_model]
+
+    def size(self, x: Tensor, index: int) -> Tensor:
+        eps = self._norm(index).eps
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        return (x.square().mean(-1, keepdim=True) + eps).sqrt()
+
+    def turned(self, direction: Tensor, index: int) -> Tensor:
+        return direction * self._norm(index).weight
+
+    def _norm(self, index: int) -> RMSNorm:
+        layer, half = divmod(index, 2)
+        return self.model.get_submodule(f"transformer.h.{layer}.ln_{half + 1}")  # type: ignore[return-value]
 
     def leave(self, x: Tensor, tokens: Tensor) -> Tensor:
         return self.model.logits_of(x, tokens)
@@ -123,12 +182,24 @@ class GPT2:
         body = self.model.transformer
         return body.wte(tokens) + body.wpe(torch.arange(tokens.shape[1], device=tokens.device))
 
-    def sublayer(self, x: Tensor, index: int) -> Tensor:
+    def sublayer(self, x: Tensor, index: int, added: Tensor | None = None) -> Tensor:
         layer, half = divmod(index, 2)
-        block = self.model.transformer.h[layer]
-        if half:
-            return x + block.mlp(block.ln_2(x))
-        return x + block.attn(block.ln_1(x))[0]
+        block, read = self.model.transformer.h[layer], self.read(x, index)
+        read = read if added is None else read + added
+        return x + (block.mlp(read) if half else block.attn(read)[0])
+
+    def read(self, x: Tensor, index: int) -> Tensor:
+        return self._norm(index)(x)
+
+    def size(self, x: Tensor, index: int) -> Tensor:
+        return (x.var(-1, correction=0, keepdim=True) + self._norm(index).eps).sqrt()
+
+    def turned(self, direction: Tensor, index: int) -> Tensor:
+        return (direction - direction.mean(-1, keepdim=True)) * self._norm(index).weight
+
+    def _norm(self, index: int) -> nn.LayerNorm:
+        layer, half = divmod(index, 2)
+        return getattr(self.model.transformer.h[layer], f"ln_{half + 1}")
 
     def leave(self, x: Tensor, tokens: Tensor) -> Tensor:
         return self.model.lm_head(self.model.transformer.ln_f(x))
