@@ -60,7 +60,7 @@ def exact(name: str = "quote") -> Exact:
 
 def bridge_of(decoder: torch.Tensor, locations: int) -> Bridge:
     """Its decoders are ``decoder`` [dense, sparse], with biases that should not matter."""
-    bridge = Bridge(*decoder.shape, locations, fraction=1.0)
+    bridge = Bridge(decoder.shape[0], decoder.shape[1], locations, fraction=1.0)
     with torch.no_grad():
         for index, one in enumerate(bridge.decoders):
             one.get_parameter("weight").copy_(decoder)
@@ -110,15 +110,16 @@ def as_gpt2(model: SparseGPT) -> Any:
     )  # fmt: skip
     for parameter in made.parameters():
         parameter.zero_()
-    body, there, d = made.transformer, model.transformer, c.d_model
+    source: Any = model  # its parts are known by name
+    body, there, d = made.transformer, source.transformer, c.d_model
 
     def both(weight: torch.Tensor) -> torch.Tensor:
         return torch.cat([weight, -weight], -1)
 
     body.wte.weight.copy_(both(there["wte"].weight))
     body.ln_f.weight.copy_(there["ln_f"].weight.repeat(2))
-    made.lm_head.weight[:, :d] = model.lm_head.weight
-    for mine, its in zip(body.h, model.blocks, strict=True):
+    made.lm_head.weight[:, :d] = source.lm_head.weight
+    for mine, its in zip(body.h, source.blocks, strict=True):
         mine.ln_1.weight.copy_(its.ln_1.weight.repeat(2))
         mine.ln_2.weight.copy_(its.ln_2.weight.repeat(2))
         for found, linear in ((mine.attn.c_attn, its.attn.c_attn), (mine.mlp.c_fc, its.mlp.c_fc)):

@@ -119,7 +119,7 @@ def test_intervals_and_sides():
 
 
 def test_batches_change_nothing():
-    made = exact()
+    made = exact("depth")
     node = made.reads[-1]
 
     def of(rows: int) -> Steering:
@@ -222,18 +222,32 @@ def test_a_row_by_hand():
 
 @torch.no_grad()
 def test_the_means_are_least_squares_over_real_tokens():
-    made = exact()
-    dense, sparse, _ = made.sides
-    node, pairs = made.reads[-1], made.reference
-    n, location = len(pairs), 2 * node.layer + node.site.startswith("mlp")
-    found = means_direction(dense, sparse, pairs, location, node.index, rows=10)
-    reads = dense.read(traced(dense, pairs.tokens).stream[location], location)
-    values = sparse.read(traced(sparse, pairs.tokens).stream[location], location)[..., node.index]
-    both = torch.cat([pairs.last[:n], pairs.last[:n]])
-    real = torch.arange(pairs.tokens.shape[1]) <= both[:, None]
+    """Of two pairs the last two tokens are padding, whose activations differ all the same."""
+    dense, sparse = gapped()
+    pairs = drawn_pairs()
+    found = means_direction(dense, sparse, pairs, 2, 5, rows=4)
+    reads = dense.read(traced(dense, pairs.tokens).stream[2], 2)
+    values = sparse.read(traced(sparse, pairs.tokens).stream[2], 2)[..., 5]
+    real = torch.arange(7) <= pairs.last[:, None]
+    n = len(pairs)
     change, theirs = (values.roll(n, 0) - values)[real], (reads.roll(n, 0) - reads)[real]
     right = torch.linalg.lstsq(change[:, None].double(), theirs.double()).solution[0]
     torch.testing.assert_close(found.double(), right, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_changes_are_of_real_tokens_left_prompts_first():
+    dense, sparse = gapped()
+    pairs, n = drawn_pairs(), 6
+    values = sparse.read(traced(sparse, pairs.tokens).stream[2], 2)[..., [5, 9]]
+    change = values.roll(n, 0) - values
+    assert change[0, 5:].abs().min() > 1e-4  # the padding of the first pair
+    change[[0, n], 5:] = 0
+    for rows in (4, 256):
+        at = here(dense, sparse, pairs, 2, torch.tensor([5, 9]), rows=rows)
+        torch.testing.assert_close(at.change, change)
+        assert torch.equal(at.tokens, pairs.tokens)
+        assert torch.equal(at.other, pairs.other)
 
 
 def test_gradient_ascent_ends_no_worse_than_it_starts():

@@ -145,6 +145,19 @@ def test_json_and_batches():
             assert a[name].low == pytest.approx(b[name].low, abs=1e-3)
 
 
+def test_random_nodes_are_others_that_are_active():
+    """The circuit has all but two channels of one site, one of which reads 0: there is one other to draw."""
+    model = drawn_model(GPT2_SHAPE, 0)
+    side, bridge, pairs = side_of(model), bridge_of(torch.eye(16), locations=5), answered_rightly(model)
+    with torch.no_grad():
+        model.get_parameter("transformer.wte.weight")[:, 15] = 0
+    nodes = frozenset(Node.parse(f"0.attn.act_in.{c}") for c in range(14))
+    found = transfer(side, side, bridge, Circuit("made", nodes, FROZEN), pairs, pairs, draws=2)
+    assert found.random_nodes == 1
+    share = shares(model, pairs, [Node.parse("0.attn.act_in.14")])[0]
+    assert found.every.share["random"].per_draw == pytest.approx([share, share], abs=1e-3)
+
+
 def test_spans():
     rows = torch.tensor([[3.0, 0, 0], [0, 0, 0], [6.0, 0, 0], [1.0, 1, 0]])
     basis = spanning(rows)
