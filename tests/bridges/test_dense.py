@@ -37,7 +37,7 @@ def test_a_model_of_ours(tmp_path: Path):
     assert found.sha256 == DenseModel.of(model).sha256
     assert corpus_of(found) is None
     with torch.no_grad():
-        model.transformer["wte"].weight[5, 5] += 1e-6
+        model.get_parameter("transformer.wte.weight")[5, 5] += 1e-6
     assert found.sha256 != DenseModel.of(model).sha256
 
 

@@ -16,7 +16,7 @@ from sparsecircuits.bridges.directions import (
     means_direction,
     random_directions,
 )
-from sparsecircuits.bridges.mapping import mapped_rows, size_ratios, stream_reads
+from sparsecircuits.bridges.mapping import Place, mapped_rows, size_ratios, stream_nodes, stream_reads
 from sparsecircuits.bridges.sides import Side, side_of, traced
 from sparsecircuits.bridges.steering import Ranked, Steering, best_node, steer
 from sparsecircuits.circuit import Circuit
@@ -34,6 +34,8 @@ from tests.bridges.exact import (
     drawn_pairs,
     exact,
 )
+
+AT = Place(2, "read")
 
 
 def patched(model: SparseGPT, pairs: TokenPairs, nodes: list[Node]) -> torch.Tensor:
@@ -83,6 +85,19 @@ def test_with_ratio_1_between_a_model_and_itself():
         right = by_hand(patched(model, pairs, [node]), pairs)
         assert found.directions[0].p_other[0] == pytest.approx(right["p_other"], rel=1e-5)
         assert right["p_other"] != pytest.approx(by_hand(plain(model, pairs), pairs)["p_other"], rel=1e-3)
+
+
+@pytest.mark.parametrize("site", ["0.mlp.resid_delta", "1.attn.resid_delta"])
+def test_a_node_that_writes_is_steered_in_the_stream(site: str):
+    """An exact bridge again; the stream of the dense model is :data:`SCALE` as large."""
+    made = exact("depth" if site.startswith("1") else "quote")
+    node = next(node for node in sorted(made.circuit.nodes) if str(node.at) == site)
+    found = steer(*made.sides, node, made.pairs, made.reference, strengths=[0, 1], draws=1, steps=1, rows=10)
+    layer, half = node.layer, site.split(".")[1]
+    assert (found.location, found.ratio) == (2 * layer + 1 + (half == "mlp"), 1)
+    assert found.norm == pytest.approx(SCALE)
+    for key, right in by_hand(patched(made.dense, made.pairs, [node]), made.pairs).items():
+        assert getattr(found.directions[0], key)[1] == pytest.approx(right, abs=2e-5), key
 
 
 def test_a_gpt2_is_steered_like_the_model_that_it_copies():
@@ -225,7 +240,7 @@ def test_the_means_are_least_squares_over_real_tokens():
     """Of two pairs the last two tokens are padding, whose activations differ all the same."""
     dense, sparse = gapped()
     pairs = drawn_pairs()
-    found = means_direction(dense, sparse, pairs, 2, 5, rows=4)
+    found = means_direction(dense, sparse, pairs, AT, 5, rows=4)
     reads = dense.read(traced(dense, pairs.tokens).stream[2], 2)
     values = sparse.read(traced(sparse, pairs.tokens).stream[2], 2)[..., 5]
     real = torch.arange(7) <= pairs.last[:, None]
@@ -244,7 +259,7 @@ def test_changes_are_of_real_tokens_left_prompts_first():
     assert change[0, 5:].abs().min() > 1e-4  # the padding of the first pair
     change[[0, n], 5:] = 0
     for rows in (4, 256):
-        at = here(dense, sparse, pairs, 2, torch.tensor([5, 9]), rows=rows)
+        at = here(dense, sparse, pairs, AT, torch.tensor([5, 9]), rows=rows)
         torch.testing.assert_close(at.change, change)
         assert torch.equal(at.tokens, pairs.tokens)
         assert torch.equal(at.other, pairs.other)
@@ -252,18 +267,18 @@ def test_changes_are_of_real_tokens_left_prompts_first():
 
 def test_gradient_ascent_ends_no_worse_than_it_starts():
     side, pairs = side_of(drawn_model(GPT2_SHAPE, 0)), drawn_pairs()
-    at = here(side, side, pairs, 2, torch.tensor([5]))
+    at = here(side, side, pairs, AT, torch.tensor([5]))
     generator = torch.Generator().manual_seed(0)
     starts = random_directions(2, 3 * torch.ones(16), generator)
     assert starts.norm(dim=1).tolist() == pytest.approx([12, 12])
-    found = gradient_direction(side, at, 2, starts, generator, steps=30)
+    found = gradient_direction(side, at, AT, starts, generator, steps=30)
     assert float(found.norm()) == pytest.approx(12, rel=1e-5)
     with torch.no_grad():
-        before = [float(log_chance(side, at, 2, start)) for start in starts]
-        after = float(log_chance(side, at, 2, found))
+        before = [float(log_chance(side, at, AT, start)) for start in starts]
+        after = float(log_chance(side, at, AT, found))
         assert after > max(before) + 0.1
-        none = gradient_direction(side, at, 2, starts, generator, steps=0)
-    assert float(log_chance(side, at, 2, none).detach()) == pytest.approx(max(before))
+        none = gradient_direction(side, at, AT, starts, generator, steps=0)
+    assert float(log_chance(side, at, AT, none).detach()) == pytest.approx(max(before))
 
 
 def test_directions_are_of_one_length_and_the_gradients_best():
@@ -284,7 +299,9 @@ def test_directions_are_of_one_length_and_the_gradients_best():
 def test_the_best_node_is_the_one_that_steers_most():
     made = exact()
     ranked = best_node(*made.sides, made.reference, circuit=made.circuit, rows=10)
-    assert sorted(one.node for one in ranked) == made.reads
+    touching = stream_nodes(made.circuit.nodes, made.sides[1])
+    assert sorted(one.node for one in ranked) == touching
+    assert set(made.reads) < set(touching)
     for node, p_other in ranked:
         right = by_hand(patched(made.dense, made.reference, [node]), made.reference)["p_other"]
         assert p_other == pytest.approx(right, abs=2e-5)
@@ -298,7 +315,7 @@ def test_without_a_circuit_every_channel_that_differs_is_tried():
         model.get_parameter("transformer.wte.weight")[:, 4] = 0  # so that the first location reads 0 there
     ranked = best_node(side, side, bridge, pairs)
     names = {str(one.node) for one in ranked}
-    assert len(ranked) == 63
+    assert len(ranked) == 127  # of 16 at each of 8 places
     assert "0.attn.act_in.4" not in names
     right = by_hand(patched(model, pairs, [ranked[0].node]), pairs)["p_other"]
     assert ranked[0].p_other == pytest.approx(right, rel=1e-5)
@@ -307,9 +324,9 @@ def test_without_a_circuit_every_channel_that_differs_is_tried():
 def test_what_cannot_be_steered():
     made = exact()
     neuron = Node.parse("1.mlp.post_act.3")
-    names = ", ".join(map(str, made.reads[:8]))
+    names = ", ".join(map(str, stream_nodes(made.circuit.nodes, made.sides[1])[:8]))
     with pytest.raises(
-        ConfigError, match=f"1.mlp.post_act.3 does not read .* such as {names} of the circuit"
+        ConfigError, match=f"1.mlp.post_act.3 neither reads .* such as {names} of the circuit"
     ):
         steer(*made.sides, neuron, made.pairs, made.reference, circuit=made.circuit)
     with pytest.raises(ConfigError, match=r"such as 0\.attn\.act_in\.0 to \.39 and"):
@@ -323,7 +340,7 @@ def test_what_cannot_be_steered():
         steer(dense, sparse, bridge_of(torch.zeros(16, 40), 5), made.reads[0], made.pairs, made.reference)
     with pytest.raises(ConfigError, match="has no effect through the bridge"):
         steer(dense, sparse, bridge_of(torch.zeros(40, 40), 5), made.reads[0], made.pairs, made.reference)
-    with pytest.raises(ConfigError, match="no node that reads the residual stream"):
+    with pytest.raises(ConfigError, match="no node that touches the residual stream"):
         best_node(*made.sides, made.reference, circuit=made.circuit.keeping([]))
     long = dataclasses.replace(made.pairs, tokens=torch.zeros(24, 999, dtype=torch.long))
     with pytest.raises(ConfigError, match="prompts of 999 tokens, but the models' n_ctx are"):

@@ -1,5 +1,7 @@
 """Prompts at one location of the dense model, pushed along a direction; and directions to push along.
 
+What is pushed is what the sublayer there reads, for nodes that read, or the stream, for nodes that write.
+
 All directions have the length of the bridge's own, and are scaled by the same coefficients: by how much the
 node differs between the prompts, token by token. They differ in where they come from:
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sparsecircuits.bridges.asked import answered, asked
-from sparsecircuits.bridges.mapping import batches, real
+from sparsecircuits.bridges.mapping import Place, batches, real
 from sparsecircuits.bridges.sides import Side, sublayers, until
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.tasks.pairs import TokenPairs
@@ -29,7 +31,7 @@ STEPS, ROWS, RATE = 100, 64, 0.1
 
 
 class Here(NamedTuple):
-    """Prompts at one location; [n] of each."""
+    """Prompts at one place; [n] of each."""
 
     x: Tensor
     """[n, pos, d_model] the dense model's residual stream."""
@@ -51,17 +53,19 @@ class Here(NamedTuple):
 
 @torch.no_grad()
 def here(
-    dense: Side, sparse: Side, pairs: TokenPairs, location: int, channels: Tensor, *, rows: int = 256
+    dense: Side, sparse: Side, pairs: TokenPairs, place: Place, channels: Tensor, *, rows: int = 256
 ) -> Here:
-    """The prompts that can be steered, at ``location``, with the changes of ``channels`` [n] of its nodes."""
+    """The prompts that can be steered, at ``place``, with the changes of ``channels`` [n] of its nodes."""
     found = []
     for part in batches(pairs, rows):
         ask = asked(part)
-        values = sparse.read(until(sparse, part.tokens, location), location)[..., channels]
+        values = values_at(sparse, part.tokens, place)[..., channels]
         change = (values[ask.partner] - values[ask.rows]) * real(part)[ask.rows, :, None]
         tokens = part.tokens[ask.rows]
         found.append(
-            Here(until(dense, tokens, location), change, tokens, part.last[ask.rows], ask.own, ask.other)
+            Here(
+                until(dense, tokens, place.location), change, tokens, part.last[ask.rows], ask.own, ask.other
+            )
         )
     # Batches hold left prompts, then right ones; so shall the whole.
     joined = Here(*map(torch.cat, zip(*found, strict=True)))
@@ -72,11 +76,24 @@ def here(
     return joined.rows(torch.argsort(~left, stable=True).to(joined.last.device))
 
 
-def pushed(dense: Side, at: Here, location: int, push: Tensor, node: int = 0) -> Tensor:
-    """[n, vocab] logits at the prompts' ends once the dense read has the node's change times ``push`` [d]."""
-    x = dense.sublayer(at.x, location, at.change[..., node, None] * push)
-    for index in range(location + 1, sublayers(dense)):
-        x = dense.sublayer(x, index)
+def values_at(side: Side, tokens: Tensor, place: Place) -> Tensor:
+    """[batch, pos, d_model] what a model's sublayer reads there, or what the one before wrote."""
+    x = until(side, tokens, place.location)
+    if place.kind == "read":
+        return side.read(x, place.location)
+    return x - until(side, tokens, place.location - 1)
+
+
+def pushed(dense: Side, at: Here, place: Place, push: Tensor, node: int = 0) -> Tensor:
+    """[n, vocab] logits at the prompts' ends once the node's change times ``push`` [d] is added."""
+    added = at.change[..., node, None] * push
+    index, x = place.location, at.x
+    if place.kind == "read":
+        x, index = dense.sublayer(x, index, added), index + 1
+    else:
+        x = x + added
+    for later in range(index, sublayers(dense)):
+        x = dense.sublayer(x, later)
     return answered(dense, x, at.tokens, at.last)
 
 
@@ -88,9 +105,11 @@ def random_directions(count: int, like: Tensor, generator: torch.Generator) -> T
 
 @torch.no_grad()
 def means_direction(
-    dense: Side, sparse: Side, reference: TokenPairs, location: int, channel: int, *, rows: int = 256
+    dense: Side, sparse: Side, reference: TokenPairs, place: Place, channel: int, *, rows: int = 256
 ) -> Tensor:
-    """[d] the v of least squares in ``change of the dense read = change of the node * v``, over all tokens.
+    """[d] the v of least squares in ``change of the dense model = change of the node * v``, over all tokens.
+
+    The dense model's change is that of what its sublayer reads there, or of its stream behind a write.
 
     Raises:
         ConfigError: the node is the same on both prompts of every pair.
@@ -98,29 +117,30 @@ def means_direction(
     above, below = torch.zeros(dense.d_model, device=reference.tokens.device), 0.0
     for part in batches(reference, rows):
         n, counted = len(part), real(part)[: len(part)]
-        theirs = dense.read(until(dense, part.tokens, location), location)
-        values = sparse.read(until(sparse, part.tokens, location), location)[..., channel]
+        theirs = until(dense, part.tokens, place.location)
+        theirs = dense.read(theirs, place.location) if place.kind == "read" else theirs
+        values = values_at(sparse, part.tokens, place)[..., channel]
         change = (values[n:] - values[:n]) * counted  # from right to left both signs turn: the same again
         above += torch.einsum("bt,btd->d", change, theirs[n:] - theirs[:n])
         below += float(change.square().sum())
     if not below:
         raise ConfigError(
-            f"channel {channel} of location {location} is the same on both prompts of all "
+            f"{place.site}.{channel} is the same on both prompts of all "
             f"{len(reference)} reference pairs: there is no difference to steer by"
         )
     return above / below
 
 
-def log_chance(dense: Side, at: Here, location: int, push: Tensor) -> Tensor:
+def log_chance(dense: Side, at: Here, place: Place, push: Tensor) -> Tensor:
     """The mean over prompts of log P(other answer), over the vocabulary."""
-    logits = pushed(dense, at, location, push).float()
+    logits = pushed(dense, at, place, push).float()
     return logits.log_softmax(-1).gather(1, at.other[:, None]).mean()
 
 
 def gradient_direction(
     dense: Side,
     at: Here,
-    location: int,
+    place: Place,
     starts: Tensor,
     generator: torch.Generator,
     *,
@@ -132,7 +152,7 @@ def gradient_direction(
     Args:
         dense: the model.
         at: the reference prompts; each step is on :data:`ROWS` of them, the choice is on all.
-        location: of the push.
+        place: of the push.
         starts: [n, d] of one length. They are in the choice too.
         generator: which prompts.
         steps: from each start.
@@ -147,7 +167,7 @@ def gradient_direction(
             some = torch.randperm(len(at.last), generator=generator)[:ROWS].to(at.last.device)
             adam.param_groups[0]["lr"] = RATE * (1 - step / steps)
             with torch.enable_grad():
-                gain = log_chance(dense, at.rows(some), location, norm * w / w.norm())
+                gain = log_chance(dense, at.rows(some), place, norm * w / w.norm())
                 (grad,) = torch.autograd.grad(gain, [w])
             w.grad = -grad
             adam.step()
@@ -156,7 +176,7 @@ def gradient_direction(
         found.append((norm * w / w.norm()).detach())
     with torch.no_grad():
         scores = [
-            sum(float(log_chance(dense, some, location, push)) * len(some.last) for some in at.split(rows))
+            sum(float(log_chance(dense, some, place, push)) * len(some.last) for some in at.split(rows))
             for push in found
         ]
     return found[scores.index(max(scores))]

@@ -8,12 +8,15 @@ paper's RMS correction). So a node has one *row*, and the dense read changes by 
 
     row = ratio * turned(decoder column / gain)
 
-Both ends are behind a norm, and behind AbsTopK where there is one. Biases play no part in differences.
+Both ends are behind a norm, and behind AbsTopK where there is one. A node that writes to the residual stream
+has the decoder's column as its row, which is added to the dense stream itself, so that everything behind sees
+it. Biases play no part in differences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +26,43 @@ from sparsecircuits.bridges.sides import Ours, Side, site_read, sublayers
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import Node
-from sparsecircuits.model.sites import READS
+from sparsecircuits.model.sites import READS, WRITES, SiteName
 from sparsecircuits.tasks.pairs import TokenPairs
+
+
+class Place(NamedTuple):
+    """Where nodes of the sparse model touch the residual stream."""
+
+    location: int
+    """Of the stream: what a read reads, and what a write has just been added to."""
+    kind: Literal["read", "write"]
+
+    @classmethod
+    def of(cls, node: Node) -> Place | None:
+        """A node's; None: it does not touch the stream."""
+        if node.site in READS:
+            return cls(2 * node.layer + READS.index(node.site), "read")
+        if node.site in WRITES:
+            return cls(2 * node.layer + WRITES.index(node.site) + 1, "write")
+        return None
+
+    @property
+    def site(self) -> SiteName:
+        """The site of these nodes."""
+        if self.kind == "read":
+            return site_read(self.location)
+        layer, half = divmod(self.location - 1, 2)
+        return SiteName(layer, WRITES[half])
+
+
+def places(side: Side) -> list[Place]:
+    """All of a model, in forward order."""
+    return [
+        place
+        for index in range(sublayers(side))
+        for place in (Place(index, "read"), Place(index + 1, "write"))
+    ]
+
 
 _NAMED = 8
 """So many nodes an error names."""
@@ -74,8 +112,13 @@ def stream_reads(nodes: Iterable[Node], sparse: Side) -> list[Node]:
     return sorted(node for node in nodes if node.site in READS and 0 <= node.index < sparse.d_model)
 
 
-def location_of(node: Node, sparse: Side, circuit: Circuit | None = None) -> int:
-    """The location that a node reads.
+def stream_nodes(nodes: Iterable[Node], sparse: Side) -> list[Node]:
+    """Those of the nodes that read the residual stream or write to it, in order."""
+    return sorted(node for node in nodes if Place.of(node) is not None and 0 <= node.index < sparse.d_model)
+
+
+def place_of(node: Node, sparse: Side, circuit: Circuit | None = None) -> Place:
+    """Where a node touches the residual stream.
 
     Args:
         node: of the sparse model.
@@ -83,18 +126,21 @@ def location_of(node: Node, sparse: Side, circuit: Circuit | None = None) -> int
         circuit: whose nodes an error names.
 
     Raises:
-        ConfigError: it does not read the residual stream, or there is no such node.
+        ConfigError: it neither reads nor writes the residual stream, or there is no such node.
     """
-    if stream_reads([node], sparse) and node.layer < sparse.n_layer:
-        return 2 * node.layer + READS.index(node.site)
-    others = stream_reads(circuit.nodes if circuit is not None else (), sparse)
+    place = Place.of(node)
+    if place is not None and stream_nodes([node], sparse) and node.layer < sparse.n_layer:
+        return place
+    others = stream_nodes(circuit.nodes if circuit is not None else (), sparse)
     if others:
         names = f"{', '.join(map(str, others[:_NAMED]))} of the circuit"
     else:
-        names = " and ".join(f"{site_read(at)}.0 to .{sparse.d_model - 1}" for at in (0, 1))
+        first = [f"{place.site}.0 to .{sparse.d_model - 1}" for place in places(sparse)[:2]]
+        names = " and ".join(first)
     raise ConfigError(
-        f"{node} does not read a channel of the residual stream, so no bridge carries it; "
-        f"those that can be steered are LAYER.attn.act_in.N and LAYER.mlp.act_in.N, such as {names}"
+        f"{node} neither reads a channel of the residual stream nor writes to one, so no bridge carries it; "
+        f"those that can be steered are LAYER.attn.act_in.N, LAYER.mlp.act_in.N, LAYER.attn.resid_delta.N "
+        f"and LAYER.mlp.resid_delta.N, such as {names}"
     )
 
 
@@ -118,6 +164,12 @@ def size_ratios(dense: Side, sparse: Side, reference: TokenPairs, *, rows: int =
 
 
 @torch.no_grad()
+def written_rows(bridge: Bridge, location: int, channels: Tensor) -> Tensor:
+    """[n, dense d_model] by how much the dense stream changes for each unit that the sparse one's does."""
+    return bridge.get_parameter(f"decoders.{location}.weight")[:, channels].T
+
+
+@torch.no_grad()
 def mapped_rows(
     dense: Side, sparse: Side, bridge: Bridge, location: int, channels: Tensor, ratio: float
 ) -> Tensor:
@@ -129,8 +181,7 @@ def mapped_rows(
         channels: [n] indices of the nodes there. One whose gain is 0 always reads 0: its row is 0.
         ratio: of the sizes there.
     """
-    weight = bridge.get_parameter(f"decoders.{location}.weight")
-    columns = weight[:, channels].T
-    gain = sparse.turned(torch.ones_like(weight[0]), location)[channels, None]
+    columns = written_rows(bridge, location, channels)
+    gain = sparse.turned(torch.ones(sparse.d_model, device=columns.device), location)[channels, None]
     unturned = torch.where(gain == 0, 0, columns / gain)
     return ratio * dense.turned(unturned, location)

@@ -3,7 +3,8 @@
 1. On both prompts of a pair, the sparse model's node is recorded; its *coefficient* at every token is its
    value on the other prompt minus that on the own.
 2. The coefficient times the node's row of the bridge (:mod:`~sparsecircuits.bridges.mapping`) times a
-   strength from 0 to 1 is added to what the dense model reads at the same location.
+   strength from 0 to 1 is added to what the dense model reads at the same location; or to its stream, for a
+   node that writes to the sparse one's (the paper steers reads alone).
 3. Measured is what the dense model answers then, on held-out prompts, with intervals over templates.
 4. The same is done along other directions of equal length (:mod:`~sparsecircuits.bridges.directions`).
 
@@ -31,8 +32,17 @@ from sparsecircuits.bridges.directions import (
     pushed,
     random_directions,
 )
-from sparsecircuits.bridges.mapping import location_of, mapped_rows, require_pair, size_ratios, stream_reads
-from sparsecircuits.bridges.sides import Side, site_read, sublayers
+from sparsecircuits.bridges.mapping import (
+    Place,
+    mapped_rows,
+    place_of,
+    places,
+    require_pair,
+    size_ratios,
+    stream_nodes,
+    written_rows,
+)
+from sparsecircuits.bridges.sides import Side
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -74,7 +84,7 @@ class Steering(Config):
     task: str
     node: str
     location: int
-    """Which residual location it reads, from 0."""
+    """Which residual location it reads, from 0, or which one it has just been written to."""
     split: str
     """Of the pairs."""
     prompts: int
@@ -87,7 +97,7 @@ class Steering(Config):
     norm: float
     """Length of what is added for a coefficient of 1 at strength 1, along every direction."""
     ratio: float
-    """Sparse size by dense size at the location, the mean over reference tokens."""
+    """Sparse size by dense size at the location, the mean over reference tokens; 1 for a node that writes."""
     right: float
     """Share of prompts that the dense model answers rightly when it is not steered."""
     directions: tuple[Curve, ...]
@@ -126,7 +136,7 @@ def steer(
 
     Args:
         dense, sparse, bridge: a bridged pair.
-        node: of the sparse model; it reads the residual stream.
+        node: of the sparse model; it reads the residual stream, or writes to it.
         pairs: held-out pairs, on which all is measured.
         reference: train pairs: sizes, means and gradients are of them.
         strengths: factors on what is added.
@@ -138,33 +148,35 @@ def steer(
         rows: so many prompts run together.
 
     Raises:
-        ConfigError: the parts do not belong together, the node does not read the residual stream, it does
+        ConfigError: the parts do not belong together, the node does not touch the residual stream, it does
             not differ between the prompts of reference pairs, or the bridge does not carry it.
     """
     if draws < 1:
         raise ConfigError(f"draws is {draws}; at least one random direction is needed")
     require_pair(dense, sparse, bridge, pairs, reference)
-    location = location_of(node, sparse, circuit)
+    place = place_of(node, sparse, circuit)
     channels = torch.tensor([node.index], device=pairs.tokens.device)
-    ratio = float(size_ratios(dense, sparse, reference, rows=rows)[location])
-    row = mapped_rows(dense, sparse, bridge, location, channels, ratio)[0]
+    ratio = 1.0
+    if place.kind == "read":
+        ratio = float(size_ratios(dense, sparse, reference, rows=rows)[place.location])
+    row = _rows(dense, sparse, bridge, place, channels, ratio)[0]
     if not float(row.norm()):
         raise ConfigError(f"{node} has no effect through the bridge: its norm's gain or its row there is 0")
     generator = torch.Generator().manual_seed(seed)
-    means = means_direction(dense, sparse, reference, location, node.index, rows=rows)
+    means = means_direction(dense, sparse, reference, place, node.index, rows=rows)
     means = row.norm() * means / means.norm()
     random = random_directions(draws, row, generator)
     start = random_directions(1, row, generator)[0]
-    known = here(dense, sparse, reference, location, channels, rows=rows)
+    known = here(dense, sparse, reference, place, channels, rows=rows)
     best = gradient_direction(
-        dense, known, location, torch.stack([row, means, start]), generator, steps=steps, rows=rows
+        dense, known, place, torch.stack([row, means, start]), generator, steps=steps, rows=rows
     )
-    at = here(dense, sparse, pairs, location, channels, rows=rows)
+    at = here(dense, sparse, pairs, place, channels, rows=rows)
     found = {
-        name: _mean([_measured(dense, at, location, push, strengths, rows) for push in pushes])
+        name: _mean([_measured(dense, at, place, push, strengths, rows) for push in pushes])
         for name, pushes in (("bridge", [row]), ("random", random), ("means", [means]), ("gradient", [best]))
     }
-    plain = _measured(dense, at, location, row, [0.0], rows)
+    plain = _measured(dense, at, place, row, [0.0], rows)
     clusters = templates_of_rows(pairs)
     which = asked(pairs).rows.tolist()
     of_row = [clusters[index] for index in which]
@@ -173,7 +185,7 @@ def steer(
     return Steering(
         task=pairs.task,
         node=str(node),
-        location=location,
+        location=place.location,
         split=pairs.split,
         prompts=len(which),
         pairs=len(pairs),
@@ -212,8 +224,8 @@ def best_node(
     Args:
         dense, sparse, bridge: a bridged pair.
         reference: train pairs; never those that :func:`steer` measures on.
-        circuit: its nodes that read the residual stream are tried; None: all that ever differ between the
-            prompts, of which there may be thousands: one run of the dense model's rest for each.
+        circuit: its nodes that read the residual stream or write to it are tried; None: all that ever differ
+            between the prompts, of which there may be thousands: one run of the dense model's rest for each.
         rows: so many prompts run together.
 
     Raises:
@@ -222,37 +234,46 @@ def best_node(
     require_pair(dense, sparse, bridge, reference)
     device = reference.tokens.device
     ratios = size_ratios(dense, sparse, reference, rows=rows)
-    tried = None if circuit is None else stream_reads(circuit.nodes, sparse)
+    tried = None if circuit is None else stream_nodes(circuit.nodes, sparse)
     if tried is not None and not tried:
-        raise ConfigError(f"the circuit for {reference.task} has no node that reads the residual stream")
+        raise ConfigError(f"the circuit for {reference.task} has no node that touches the residual stream")
     ranked = []
-    for location in range(sublayers(dense)):
-        site = site_read(location)
+    for place in places(sparse):
         channels = torch.arange(sparse.d_model, device=device)
         if tried is not None:
-            channels = torch.tensor([node.index for node in tried if node.at == site], device=device).long()
+            channels = torch.tensor(
+                [node.index for node in tried if node.at == place.site], device=device
+            ).long()
         if not len(channels):
             continue
-        at = here(dense, sparse, reference, location, channels, rows=rows)
-        pushes = mapped_rows(dense, sparse, bridge, location, channels, float(ratios[location]))
-        for place, channel in enumerate(channels.tolist()):
-            if tried is None and not bool(at.change[..., place].any()):
+        at = here(dense, sparse, reference, place, channels, rows=rows)
+        ratio = float(ratios[place.location]) if place.kind == "read" else 1.0
+        pushes = _rows(dense, sparse, bridge, place, channels, ratio)
+        for index, channel in enumerate(channels.tolist()):
+            if tried is None and not bool(at.change[..., index].any()):
                 continue
-            p_other = _measured(dense, at, location, pushes[place], [1.0], rows, place).other.mean()
-            ranked.append(Ranked(Node(site, channel), float(p_other)))
+            p_other = _measured(dense, at, place, pushes[index], [1.0], rows, index).other.mean()
+            ranked.append(Ranked(Node(place.site, channel), float(p_other)))
     if not ranked:
         raise ConfigError(f"no node differs between the prompts of the {len(reference)} pairs")
     return sorted(ranked, key=lambda one: -one.p_other)
 
 
+def _rows(dense: Side, sparse: Side, bridge: Bridge, place: Place, channels: Tensor, ratio: float) -> Tensor:
+    """[n, dense d_model] what a unit of each node's change adds."""
+    if place.kind == "write":
+        return written_rows(bridge, place.location, channels)
+    return mapped_rows(dense, sparse, bridge, place.location, channels, ratio)
+
+
 def _measured(
-    dense: Side, at: Here, location: int, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
+    dense: Side, at: Here, place: Place, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
 ) -> Chances:
     """[strengths, n] of each."""
     by_strength = []
     for strength in strengths:
         parts = [
-            chances(pushed(dense, some, location, strength * push, node), some.own, some.other)
+            chances(pushed(dense, some, place, strength * push, node), some.own, some.other)
             for some in at.split(rows)
         ]
         by_strength.append([torch.cat(column) for column in zip(*parts, strict=True)])

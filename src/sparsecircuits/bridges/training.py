@@ -7,6 +7,7 @@ checkpoint holds it; a finished run has it as ``model/bridge.safetensors`` besid
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ class BridgedOptimizer(SparseOptimizer):
         self._require_finite(step, {**named, **seconds}, moments)
         return super().step(step)
 
-    def _require_finite(self, step: int, looked_at: dict[str, Tensor], blamed: dict[str, Tensor]) -> None:
+    def _require_finite(
+        self, step: int, looked_at: Mapping[str, Tensor], blamed: Mapping[str, Tensor]
+    ) -> None:
         """At an alarm name the first that is not finite, of ``blamed`` before ``looked_at``."""
         if (
             alarm(list(looked_at.values()))
