@@ -5,7 +5,9 @@
     RUN/bridge/
       report.json           what it is worth, location by location (:mod:`.measure`)
       report.png            the same as a picture
+      steering.png          curves of the tasks that were steered last
       steering/TASK.json    the dense model steered through a node (:mod:`.steering`)
+      transfer.png          the same of transfer
       transfer/TASK.json    how much of the dense model's change of mind a circuit gives (:mod:`.transfer`)
 """
 
@@ -53,6 +55,11 @@ def report_path(run: Run) -> Path:
 def result_path(run: Run, kind: Kind, task: str) -> Path:
     """Where what was found for a task is."""
     return run.folder / FOLDER / kind / f"{task}.json"
+
+
+def picture_path(run: Run, kind: Kind) -> Path:
+    """Where the picture of the tasks that were tried last is."""
+    return run.folder / FOLDER / f"{kind}.png"
 
 
 def write_result(result: dict[str, Any], path: Path) -> None:
