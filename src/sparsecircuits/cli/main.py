@@ -69,6 +69,7 @@ COMMANDS = {
     "prune": Command("cut out the circuit that does a task", resumes=True),
     "check": Command("is a circuit true? put it to the tests, print its report card"),
     "label": Command("name the nodes of a circuit, and groups of them"),
+    "bridge": Command("read and steer a dense model through a sparse one that has a bridge to it"),
     "study": Command("prune many models for many tasks, in processes or on a cluster", resumes=True),
     "view": Command("look at circuits: live in a browser, as a self-contained page, as a picture"),
     "figure": Command("draw a figure for a paper: curves, cards, a circuit, one prompt's path"),
