@@ -177,7 +177,7 @@ def _carry(run: Run, pair: Pair, circuit: Circuit) -> None:
 
 
 def resumed() -> dict[str, int]:
-    """How many bridged trainings that were stopped at random steps ended with the same bytes, and of how many."""
+    """Of how many bridged trainings, stopped at random steps, how many ended with the same bytes."""
     words = [sys.executable, "-W", "ignore", "-m", "tests.faults", "R1", "--cases", str(STOPS)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -261,7 +261,7 @@ def _cost_table(cost: Mapping[str, Any] | None) -> str:
         lines.append([depth, *(f"{one[0]:.2f} s" for one in each), *(number(one[1]) for one in each)])
     words = (
         "### What it costs\n\nSeconds of one core and megabytes at the peak for the gradients of a step: the "
-        "demo's models, but so deep, 16 × 64 tokens, 1/32 of the weights. Hybrids are as many as locations, and "
-        "each runs through the layers behind it, so time grows with the square of the depth; memory does not."
+        "demo's models, but so deep, 16 × 64 tokens, 1/32 of the weights. There are two hybrids a location, "
+        "each through the layers behind it: time grows with the square of the depth, memory does not."
     )
     return f"{words}\n\n{markdown(lines)}"
