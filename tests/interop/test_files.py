@@ -63,6 +63,27 @@ def test_only_what_is_listed_goes(folder: Path, tmp_path: Path, checkpoints: boo
     assert (tmp_path / "copy" / "model" / "model.safetensors").read_text() == "model/model.safetensors"
 
 
+def test_a_bridge_goes_along_and_no_path_to_its_dense_model(folder: Path, tmp_path: Path) -> None:
+    header = {"corpus": "data", "beside": {"source": "../../home/secret/dense", "sha256": "abc"}}
+    (folder / "run.json").write_text(json.dumps(header))
+    own = (
+        "model/bridge.safetensors",
+        "bridge/report.json",
+        "bridge/steering/one.json",
+        "bridge/transfer/one.json",
+    )
+    for name in (*own, "bridge/report.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    files.copy_run(folder, tmp_path / "copy")
+    assert set(own) < found(tmp_path / "copy")
+    assert "bridge/report.png" not in found(tmp_path / "copy")
+    assert json.loads((tmp_path / "copy" / "run.json").read_text())["beside"] == {
+        "source": "dense",
+        "sha256": "abc",
+    }
+
+
 def test_an_events_error_stays_here(folder: Path, tmp_path: Path) -> None:
     """It names a folder; the figures go as they are, and a last line that a kill cut off does not."""
     lines = (

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from sparsecircuits.bridges.files import BRIDGE_FILE
 from sparsecircuits.circuit.files import CIRCUIT_FILE, VALUES_FILE
 from sparsecircuits.data.files import FileRecord
 from sparsecircuits.errors import CheckpointError, ConfigError, DataError
@@ -33,6 +34,10 @@ RUN = (
     "tasks.json",
     METRICS_FILE,
     *(f"model/{name}" for name in MODEL),
+    f"model/{BRIDGE_FILE}",
+    "bridge/report.json",
+    "bridge/steering/*.json",
+    "bridge/transfer/*.json",
     *(f"circuits/*/{name}" for name in (CIRCUIT_FILE, VALUES_FILE, CARD_FILE)),
     "tasks/*.jsonl",
     "tasks/*.yaml",
@@ -62,10 +67,13 @@ def is_listed(path: str, allowed: Iterable[str]) -> bool:
 def copy_run(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
     """Copy what of a run may go to the Hub.
 
-    In the copy its corpus is called :data:`CORPUS`, and events do not say which error they had: it has paths.
+    In the copy its corpus is called :data:`CORPUS`, a dense model beside it by the last part of its path, and
+    events do not say which error they had: it has paths.
     """
     _copy(folder, target, (*RUN, *(CHECKPOINTS if checkpoints else ())))
     header = json.loads((target / RUN_FILE).read_text()) | {"corpus": CORPUS}
+    if "beside" in header:
+        header["beside"]["source"] = PurePosixPath(header["beside"]["source"]).name
     write_atomic(target / RUN_FILE, (json.dumps(header, indent=2) + "\n").encode())
     metrics = target / METRICS_FILE
     if metrics.is_file():
