@@ -123,13 +123,19 @@ def _is_foreign(folder: Path) -> bool:
 def _from_transformers(name: str) -> Any:
     try:
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
     except ImportError as error:
         raise ConfigError(
             f"{name} is a model of transformers, which is not installed: "
             f"pip install 'sparsecircuits[interop]'"
         ) from error
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
         raise CheckpointError(f"{name}: transformers cannot read it: {first}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()

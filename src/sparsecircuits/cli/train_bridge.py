@@ -79,7 +79,7 @@ def dense_corpus(dense: DenseModel) -> Path | None:
     if found is None:
         raise ConfigError(
             f"--bridge {dense.source}: no corpus comes with it; build one of the same tokens (sparsecircuits "
-            f"data --tokenizer FILE --vocab-size {dense.side.vocab_size}) and name it with --data"
+            f"data --tokenizer FILE) and name it with --data"
         )
     print(f"on the dense run's corpus, {found}", file=sys.stderr)
     return found

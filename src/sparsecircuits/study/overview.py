@@ -58,7 +58,7 @@ class RunRow(NamedTuple):
     when: str = ""
     """Last change, local time, ``2026-01-31 12:00``."""
     note: str | None = None
-    """Who trains in it, or what is wrong."""
+    """Who trains in it, what is wrong, or which dense model a finished one has a bridge to."""
 
 
 def survey(folder: Path) -> list[RunRow]:
@@ -92,7 +92,8 @@ def row_of(path: Path, name: str) -> RunRow:
         if not (path / "model").is_dir():
             return row._replace(note=f"{path / 'model'}: missing, although training has finished")
         glance(path / "model" / WEIGHTS_FILE)
-        return row._replace(state="finished")
+        told = None if run.beside is None else f"with a bridge to {run.beside.found(path)}"
+        return row._replace(state="finished", note=told)
     except (SparseCircuitsError, OSError, ValueError, KeyError, TypeError) as error:
         return row._replace(note=_told(error, path))
 
