@@ -25,12 +25,13 @@ if __name__ == "__main__":  # as a script; imported, the package is found alread
 import torch
 
 from benchmarks import bridges_cost
-from benchmarks.bridges_page import write
+from benchmarks.bridges_page import SIDES, write
+from sparsecircuits.bridges.asked import Side
 from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.dense import load_dense
 from sparsecircuits.bridges.files import Pair, load_pair
 from sparsecircuits.bridges.measure import measure
-from sparsecircuits.bridges.report import report_of, report_path, result_path, write_result
+from sparsecircuits.bridges.report import FOLDER, report_of, report_path, result_path, write_result
 from sparsecircuits.bridges.steering import best_node, steer
 from sparsecircuits.bridges.training import Bridged
 from sparsecircuits.bridges.transfer import transfer
@@ -174,6 +175,13 @@ def _carry(run: Run, pair: Pair, circuit: Circuit) -> None:
         ranking = best_node(*sides, reference, circuit=circuit)
         found = steer(*sides, ranking[0].node, heldout, reference, ranking=ranking)
         write_result(found.to_dict(), done["steering"])
+    each: tuple[Side, ...] = ("left", "right")
+    for side in each:
+        path = run.folder / FOLDER / SIDES / f"{circuit.task}-{side}.json"
+        if not path.is_file():
+            ranking = best_node(*sides, reference, circuit=circuit, side=side)
+            found = steer(*sides, ranking[0].node, heldout, reference, side=side, ranking=ranking)
+            write_result(found.to_dict(), path)
 
 
 def resumed() -> dict[str, int]:

@@ -18,6 +18,10 @@ PICTURES = {name: Path(f"docs/images/bridge_{name}.png") for name in ("crossings
 #: What goals are about, and the one whose pictures are shown.
 MAIN, SHOWN = "bridged", 0
 STEERED = "single_double_quote"
+#: Where in ``RUN/bridge`` the steering of one side's prompts alone is.
+SIDES = "sides"
+#: The side of pairs that Fig 9 steers, and what for.
+ASKED = "left"
 
 
 class Arm(Protocol):
@@ -36,6 +40,7 @@ class Found(NamedTuple):
     report: dict[str, Any]
     steering: dict[str, dict[str, Any]]
     transfer: dict[str, dict[str, Any]]
+    sides: dict[str, dict[str, Any]]
     circuits: dict[str, dict[str, Any]]
 
 
@@ -65,12 +70,12 @@ def _found(arm: Arm, folder: Path) -> Iterator[tuple[int, Found]]:
         if (report := _read(run / "bridge" / "report.json")) is not None:
             by_kind = [
                 {path.stem: _read(path) or {} for path in sorted((run / "bridge" / kind).glob("*.json"))}
-                for kind in ("steering", "transfer")
+                for kind in ("steering", "transfer", SIDES)
             ]
             circuits = {
                 path.parent.name: _read(path) or {} for path in sorted(run.glob("circuits/*/circuit.json"))
             }
-            yield seed, Found(report, by_kind[0], by_kind[1], circuits)
+            yield seed, Found(report, by_kind[0], by_kind[1], by_kind[2], circuits)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -116,20 +121,21 @@ def _each(found: Everything, kind: str) -> Iterator[tuple[str, str, dict[str, An
 
 def _steered(found: Everything) -> list[dict[str, Any]]:
     rows = []
-    for title, task, one in _each(found, "steering"):
-        curves, where = _curves(one), f"{title}: {task}"
-        judged = task == STEERED and title.startswith(f"{MAIN},")
+    for title, task, one in _each(found, "sides"):
+        name, side = task.rsplit("-", 1)
+        curves, where = _curves(one), f"{title}: {name}, {side} prompts"
+        judged = name == STEERED and side == ASKED and title == f"{MAIN}, seed {SHOWN}"
         bridge = curves["bridge"]
         for key, words in (("p_other", "P(other answer)"), ("pair", "P(other answer) of the two")):
             rows += [
-                figure(f"{where}: {words} unsteered", bridge[key][0], 0.05 if judged else None, "min"),
-                figure(f"{where}: {words} at strength 1", bridge[key][-1], 0.5 if judged else None, "max"),
-                figure(f"{where}: {words} along random directions", curves["random"][key][-1], None, "min"),
+                figure(f"{where}: {words}, unsteered", bridge[key][0], 0.05 if judged else None, "min"),
+                figure(f"{where}: {words}, at strength 1", bridge[key][-1], 0.5 if judged else None, "max"),
+                figure(f"{where}: {words}, random directions", curves["random"][key][-1], None, "min"),
             ]
         rises = sum(b > a for a, b in zip(bridge["pair"], bridge["pair"][1:], strict=False))
-        rows.append(
-            figure(f"{where}: steps of 10 at which it rises", rises, 10 if not judged else None, "max")
-        )
+        monotone = name != STEERED and side == ASKED
+        goal = 10 if monotone and title == f"{MAIN}, seed {SHOWN}" else None
+        rows.append(figure(f"{where}: steps of 10 at which it rises", rises, goal, "max"))
     return rows
 
 
@@ -163,8 +169,8 @@ def _pictures(found: Everything) -> str:
     if shown is None:
         return ""
     figures = {"crossings": crossings_figure(shown.report)}
-    if shown.steering:
-        figures["steering"] = steering_figure(list(shown.steering.values()))
+    if of_side := [one for one in shown.sides.values() if one["side"] == ASKED]:
+        figures["steering"] = steering_figure(of_side)
     if shown.transfer:
         figures["transfer"] = transfer_figure(list(shown.transfer.values()))
     lines = []
@@ -210,22 +216,27 @@ def _steering_table(arms: Mapping[str, Arm], found: Everything) -> str:
     blocks = []
     for key, words in (("p_other", "over the vocabulary"), ("pair", "of the two answers")):
         lines = [head]
-        for title, task, one in _each(found, "steering"):
-            curves = _curves(one)
-            bridge = curves["bridge"]
+        for title, task, one in (*_each(found, "steering"), *_each(found, SIDES)):
+            curves, name = _curves(one), task.removesuffix(f"-{one.get('side')}")
+            bridge, side = curves["bridge"], one.get("side", "both")
             lines.append(
                 [
-                    title, f"`{task}`", f"`{one['node']}`", f"{bridge[key][0]:.3f}", f"{bridge[key][-1]:.3f}",
+                    title, f"`{name}`", side, f"`{one['node']}`",
+                    f"{bridge[key][0]:.3f}", f"{bridge[key][-1]:.3f}",
                     f"{bridge[key + '_low'][-1]:.3f} to {bridge[key + '_high'][-1]:.3f}",
                     *(f"{curves[name][key][-1]:.3f}" for name in ("random", "means", "gradient")),
                 ]
             )  # fmt: skip
         if len(lines) > 1:
-            blocks.append(f"P(other answer) {words}, at strength 1:\n\n{markdown(lines, words=3)}")
+            blocks.append(f"P(other answer) {words}, at strength 1:\n\n{markdown(lines, words=4)}")
     if not blocks:
         return ""
     prompts = next(one["prompts"] for _, _, one in _each(found, "steering"))
-    return "\n\n".join([f"### Steering through one node\n\n{prompts} held-out prompts.", *blocks])
+    words = (
+        f"{prompts} held-out prompts, half of them left ones of their pairs. The node is the circuit's that "
+        f"steers training prompts of that side best; Fig 9 steers one side alone."
+    )
+    return "\n\n".join([f"### Steering through one node\n\n{words}", *blocks])
 
 
 def _transfer_table(arms: Mapping[str, Arm], found: Everything) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Literal
 
 import pytest
 import torch
@@ -181,6 +182,36 @@ def test_one_token_against_all_is_steered_towards_the_token():
     assert (curve.p_other[1], curve.pair[1]) == pytest.approx((likely, likely), abs=2e-5)
     assert curve.p_own[1] == pytest.approx(1 - likely, abs=2e-5)
     assert found.sides["right"] == curve
+
+
+def test_one_side_alone():
+    made = exact("depth")
+    node, n = made.reads[-1], len(made.pairs)
+    both = steer(*made.sides, node, made.pairs, made.reference, strengths=[0, 1], draws=1, steps=1, rows=6)
+    logits = patched(made.dense, made.pairs, [node]).softmax(-1)
+    likely = logits[torch.arange(2 * n), made.pairs.other]
+    each: tuple[tuple[Literal["left", "right"], slice], ...] = (("left", slice(n)), ("right", slice(n, None)))
+    for side, rows in each:
+        found = steer(
+            *made.sides,
+            node,
+            made.pairs,
+            made.reference,
+            strengths=[0, 1],
+            draws=1,
+            steps=1,
+            rows=6,
+            side=side,
+        )
+        assert (found.side, found.prompts, list(found.sides)) == (side, n, [side])
+        assert found.directions[0].p_other[1] == pytest.approx(float(likely[rows].mean()), abs=2e-5)
+        assert found.directions[0].p_other == pytest.approx(both.sides[side].p_other, abs=2e-5)
+        ranked = best_node(*made.sides, made.reference, circuit=made.circuit, side=side)
+        again = patched(made.dense, made.reference, [ranked[0].node]).softmax(-1)
+        right = again[torch.arange(len(again)), made.reference.other][rows].mean()
+        assert ranked[0].p_other == pytest.approx(float(right), abs=2e-5)
+    with pytest.raises(ConfigError, match="no left prompts to steer"):
+        steer(*made.sides, node, alone(made.pairs), alone(made.reference), side="left")
 
 
 def test_chances_by_hand():

@@ -8,13 +8,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsecircuits.bridges.sides import Side
+from sparsecircuits.bridges.sides import Side as Model
+from sparsecircuits.errors import ConfigError
 from sparsecircuits.tasks.pairs import TokenPairs
+
+#: Whose prompts are steered: ``left`` ones, to be answered like right ones, the other way round, or both.
+Side = Literal["left", "right", "both"]
 
 
 class Asked(NamedTuple):
@@ -37,6 +41,23 @@ def asked(pairs: TokenPairs) -> Asked:
     if pairs.form == "one_against_all":
         rows = rows[n:]
     return Asked(rows, (rows + n) % (2 * n), pairs.target[rows], pairs.other[rows])
+
+
+def of_side(pairs: TokenPairs, side: Side) -> Tensor:
+    """[m] which of the prompts of :func:`asked` are of a side, as indices into them.
+
+    Raises:
+        ConfigError: a side that has none: of one token against all the left one.
+    """
+    rows = asked(pairs).rows
+    if side == "both":
+        return torch.arange(len(rows), device=rows.device)
+    found = torch.nonzero((rows < len(pairs)) == (side == "left")).flatten()
+    if not len(found):
+        raise ConfigError(
+            f"{pairs.task}: no {side} prompts to steer: of one token against all, right ones are"
+        )
+    return found
 
 
 class Chances(NamedTuple):
@@ -67,7 +88,7 @@ def lead(logits: Tensor, own: Tensor, other: Tensor) -> Tensor:
     return torch.where(own < 0, rest, its) - theirs
 
 
-def answered(side: Side, x: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
+def answered(model: Model, x: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
     """[n, vocab] logits at the last tokens [n] of the last location's stream ``x`` [n, pos, d_model]."""
     every = torch.arange(len(x), device=x.device)
-    return side.leave(x[every, last][:, None], tokens[every, last][:, None])[:, 0]
+    return model.leave(x[every, last][:, None], tokens[every, last][:, None])[:, 0]

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecircuits.bridges.asked import Chances, asked, chances
+from sparsecircuits.bridges.asked import Chances, Side, asked, chances, of_side
 from sparsecircuits.bridges.bridge import Bridge
 from sparsecircuits.bridges.directions import (
     STEPS,
@@ -42,7 +42,7 @@ from sparsecircuits.bridges.mapping import (
     stream_nodes,
     written_rows,
 )
-from sparsecircuits.bridges.sides import Side
+from sparsecircuits.bridges.sides import Side as Model
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -85,6 +85,8 @@ class Steering(Config):
     node: str
     location: int
     """Which residual location it reads, from 0, or which one it has just been written to."""
+    side: Literal["left", "right", "both"] = "both"
+    """Whose prompts are steered."""
     split: str
     """Of the pairs."""
     prompts: int
@@ -117,8 +119,8 @@ class Ranked(NamedTuple):
 
 @torch.no_grad()
 def steer(
-    dense: Side,
-    sparse: Side,
+    dense: Model,
+    sparse: Model,
     bridge: Bridge,
     node: Node,
     pairs: TokenPairs,
@@ -128,6 +130,7 @@ def steer(
     draws: int = DRAWS,
     steps: int = STEPS,
     seed: int = 0,
+    side: Side = "both",
     circuit: Circuit | None = None,
     ranking: Sequence[Ranked] | None = None,
     rows: int = 256,
@@ -143,6 +146,8 @@ def steer(
         draws: random directions.
         steps: of gradient ascent from each start.
         seed: of all that is drawn.
+        side: whose prompts are steered, as in Fig 9, which makes double quotes single. A node may say of one
+            answer alone that it is due.
         circuit: whose nodes are named when ``node`` cannot be steered.
         ranking: of :func:`best_node`, to be kept with the result.
         rows: so many prompts run together.
@@ -167,18 +172,19 @@ def steer(
     means = row.norm() * means / means.norm()
     random = random_directions(draws, row, generator)
     start = random_directions(1, row, generator)[0]
-    known = here(dense, sparse, reference, place, channels, rows=rows)
+    known = here(dense, sparse, reference, place, channels, rows=rows).rows(of_side(reference, side))
     best = gradient_direction(
         dense, known, place, torch.stack([row, means, start]), generator, steps=steps, rows=rows
     )
-    at = here(dense, sparse, pairs, place, channels, rows=rows)
+    chosen = of_side(pairs, side)
+    at = here(dense, sparse, pairs, place, channels, rows=rows).rows(chosen)
     found = {
         name: _mean([_measured(dense, at, place, push, strengths, rows) for push in pushes])
         for name, pushes in (("bridge", [row]), ("random", random), ("means", [means]), ("gradient", [best]))
     }
     plain = _measured(dense, at, place, row, [0.0], rows)
     clusters = templates_of_rows(pairs)
-    which = asked(pairs).rows.tolist()
+    which = asked(pairs).rows[chosen].tolist()
     of_row = [clusters[index] for index in which]
     halves = {"left": [i for i, index in enumerate(which) if index < len(pairs)]}
     halves["right"] = [i for i, index in enumerate(which) if index >= len(pairs)]
@@ -186,6 +192,7 @@ def steer(
         task=pairs.task,
         node=str(node),
         location=place.location,
+        side=side,
         split=pairs.split,
         prompts=len(which),
         pairs=len(pairs),
@@ -211,12 +218,13 @@ def steer(
 
 @torch.no_grad()
 def best_node(
-    dense: Side,
-    sparse: Side,
+    dense: Model,
+    sparse: Model,
     bridge: Bridge,
     reference: TokenPairs,
     *,
     circuit: Circuit | None = None,
+    side: Side = "both",
     rows: int = 256,
 ) -> list[Ranked]:
     """Nodes by how much they steer the reference prompts at strength 1, the best first.
@@ -226,6 +234,7 @@ def best_node(
         reference: train pairs; never those that :func:`steer` measures on.
         circuit: its nodes that read the residual stream or write to it are tried; None: all that ever differ
             between the prompts, of which there may be thousands: one run of the dense model's rest for each.
+        side: whose prompts are steered.
         rows: so many prompts run together.
 
     Raises:
@@ -246,7 +255,7 @@ def best_node(
             ).long()
         if not len(channels):
             continue
-        at = here(dense, sparse, reference, place, channels, rows=rows)
+        at = here(dense, sparse, reference, place, channels, rows=rows).rows(of_side(reference, side))
         ratio = float(ratios[place.location]) if place.kind == "read" else 1.0
         pushes = _rows(dense, sparse, bridge, place, channels, ratio)
         for index, channel in enumerate(channels.tolist()):
@@ -259,7 +268,9 @@ def best_node(
     return sorted(ranked, key=lambda one: -one.p_other)
 
 
-def _rows(dense: Side, sparse: Side, bridge: Bridge, place: Place, channels: Tensor, ratio: float) -> Tensor:
+def _rows(
+    dense: Model, sparse: Model, bridge: Bridge, place: Place, channels: Tensor, ratio: float
+) -> Tensor:
     """[n, dense d_model] what a unit of each node's change adds."""
     if place.kind == "write":
         return written_rows(bridge, place.location, channels)
@@ -267,7 +278,7 @@ def _rows(dense: Side, sparse: Side, bridge: Bridge, place: Place, channels: Ten
 
 
 def _measured(
-    dense: Side, at: Here, place: Place, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
+    dense: Model, at: Here, place: Place, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
 ) -> Chances:
     """[strengths, n] of each."""
     by_strength = []

@@ -54,6 +54,9 @@ class Options(Config):
     node: Annotated[str | None, arg(metavar="NODE")] = None
     """steer: through this node, such as 0.attn.act_in.17 or 1.attn.resid_delta.3; if not given, through the
     circuit's node that steers best on training prompts."""
+    side: Literal["left", "right", "both"] = "both"
+    """steer: the left prompts of pairs, to be answered like right ones, the other way round, or both. A node
+    may say of one answer alone that it is due."""
     pairs: int = 128
     """steer, transfer: held-out pairs to measure on, and training pairs to choose and fit by."""
     draws: int = 16

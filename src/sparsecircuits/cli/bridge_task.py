@@ -74,7 +74,7 @@ def steer(options: Options) -> None:
             bar = progress.add(f"steer {case.circuit.task}", total=2)
             ranking = None
             if node is None:
-                ranking = best_node(*sides, case.reference, circuit=case.circuit)
+                ranking = best_node(*sides, case.reference, circuit=case.circuit, side=options.side)
             bar.update(1)
             one = steer(
                 *sides,
@@ -83,6 +83,7 @@ def steer(options: Options) -> None:
                 case.reference,
                 draws=options.draws,
                 seed=options.seed,
+                side=options.side,
                 circuit=case.circuit,
                 ranking=ranking,
             )
@@ -198,11 +199,14 @@ def _say(picture: Path | None) -> None:
 
 
 def _steered(one: dict[str, Any]) -> list[dict[str, Any]]:
+    curves = [(WORDS[curve["name"]], curve) for curve in one["directions"]]
+    if one["side"] == "both":
+        curves[1:1] = [(f"   {side} prompts alone", curve) for side, curve in one["sides"].items()]
     return [
         {
             "task": one["task"],
             "node": one["node"],
-            "direction": WORDS[curve["name"]],
+            "direction": words,
             "before": curve["p_other"][0],
             "after": curve["p_other"][-1],
             "interval": f"{curve['p_other_low'][-1]:.3f} to {curve['p_other_high'][-1]:.3f}",
@@ -210,7 +214,7 @@ def _steered(one: dict[str, Any]) -> list[dict[str, Any]]:
             "pair_after": curve["pair"][-1],
             "pair_interval": f"{curve['pair_low'][-1]:.3f} to {curve['pair_high'][-1]:.3f}",
         }
-        for curve in one["directions"]
+        for words, curve in curves
     ]
 
 

@@ -149,7 +149,7 @@ def steering_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
                 panel.set_ylabel(f"P(other answer)\n{words}", color=INK, fontsize=9)
             if row == 0:
                 panel.set_title(
-                    f"{one['task']}\n{one['node']}, {one['prompts']:,} prompts",
+                    f"{one['task']}\n{one['node']}, {_prompts(one)}",
                     fontsize=9,
                     color=INK,
                     loc="left",
@@ -160,6 +160,11 @@ def steering_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9, labelcolor=INK
     )
     return figure
+
+
+def _prompts(one: Mapping[str, Any]) -> str:
+    side = "" if one.get("side", "both") == "both" else f"{one['side']} "
+    return f"{one['prompts']:,} {side}prompts"
 
 
 def _curve(panel: Axes, strengths: Sequence[float], curve: Mapping[str, Any], key: str) -> None:
