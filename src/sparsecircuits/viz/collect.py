@@ -29,6 +29,7 @@ from sparsecircuits.train import Run
 from sparsecircuits.train.projection import measured_density
 from sparsecircuits.validate.card import CARD_FILE, Card
 from sparsecircuits.validate.thresholds import THRESHOLDS
+from sparsecircuits.viz.bridged import bridge_entry
 from sparsecircuits.viz.budget import Budget
 from sparsecircuits.viz.curves import sweep_points, training_curves
 from sparsecircuits.viz.entry import circuit_entry, units
@@ -147,7 +148,8 @@ def run_document(
         entry["left_out"] += missing
         points = sweep_points(run.folder / "sweeps", circuit)
         card = card_entry(circuit, run.circuits / circuit.task / CARD_FILE)
-        entries.append({**entry, **({"sweep": points} if points else {}), **card})
+        bridge = bridge_entry(circuit, run)
+        entries.append({**entry, **({"sweep": points} if points else {}), **card, **bridge})
     entry = model_entry(
         model, label=name, val_loss=result["val_loss"], tokens=result["tokens"], metrics=run.metrics()
     )

@@ -53,6 +53,7 @@ SCRIPTS = (
     "chart.js",
     "ablations.js",
     "curves.js",
+    "bridge.js",
     "samples.js",
     "attention.js",
     "page.js",

@@ -1,0 +1,72 @@
+// Below a circuit: what it says of the dense model that its model has a bridge to.
+
+const DIRECTIONS = { bridge: "the node, through the bridge", means: "the dense model’s own means", gradient: "best by gradient", random: "random" };
+const CARRIED = { own: "its own reads", all: "all channels", circuit: "the circuit’s nodes", rest: "all other channels", random: "as many random nodes" };
+
+function locationWords(name) {
+  const [layer, half] = name.split(".");
+  return half === "resid_in" ? `before attention ${layer}` : half === "resid_mid" ? `before MLP ${layer}` : "before the unembedding";
+}
+
+function signedLoss(value) {
+  return (value < 0 ? "−" : "+") + plain(Math.abs(value), 3);
+}
+
+function renderBridge(circuit) {
+  const bridge = circuit.bridge;
+  if (!bridge) {
+    show("bridge");
+    return;
+  }
+  show("bridge",
+    el("h3", {}, "Through the bridge"),
+    el("p", { class: "note" }, "This model was trained beside a dense one, ", el("b", {}, bridge.dense), ", with a map each way at every place of the residual stream. What follows was done to the dense model."),
+    bridge.transfer ? transferPart(bridge.transfer) : null,
+    bridge.steering ? steeringPart(bridge.steering) : null,
+    bridge.report ? reportPart(bridge.report) : null);
+}
+
+function transferPart(transfer) {
+  const { circuit, random } = transfer.share, rows = Object.keys(CARRIED).filter((name) => transfer.share[name]);
+  const largest = Math.max(1, ...rows.map((name) => Math.abs(transfer.share[name].estimate)));
+  return el("div", { class: "bridge-part" },
+    el("h4", {}, "Does the circuit explain the dense model?"),
+    el("p", {}, `Where the dense model reads ${transfer.nodes.length} of the circuit’s nodes as they are on a pair’s other prompt, it goes ${percent(circuit.estimate)} of the way to that prompt’s answer; with as many random nodes ${percent(random.estimate)}. ${percent(transfer.flips.circuit)} of ${count(transfer.prompts)} answers flip, with random nodes ${percent(transfer.flips.random)}.`),
+    el("table", { class: "tasks bridge-shares" },
+      el("thead", {}, el("tr", {}, ["what is carried over", "share of its change of mind", "95%", ""].map((title, i) => el("th", { scope: "col", class: i === 1 || i === 2 ? "n" : "" }, title)))),
+      el("tbody", {}, rows.map((name) => {
+        const share = transfer.share[name];
+        return el("tr", {}, el("th", { scope: "row" }, CARRIED[name]), el("td", { class: "n" }, percent(share.estimate)),
+          el("td", { class: "n" }, `${percent(share.low)} to ${percent(share.high)}`),
+          el("td", {}, el("span", { class: "weight-track" }, weightBar(share.estimate, largest, name === "circuit"))));
+      }))),
+    el("p", { class: "note" }, `${transfer.left_out} nodes of the circuit do not read the residual stream, and are not carried.`));
+}
+
+function steeringPart(steering) {
+  const x = { label: "strength", unit: "strength", format: numberOf(1) };
+  const chart = (key, title) => lineChart({ title, x, y: { label: "probability", format: numberOf(2), zero: true },
+    series: Object.keys(DIRECTIONS).map((name) => steering.curves.find((curve) => curve.name === name)).filter(Boolean)
+      .map((curve) => ({ name: DIRECTIONS[curve.name], points: steering.strengths.map((strength, i) => [strength, curve[key][i]]) })) });
+  const bridge = steering.curves.find((curve) => curve.name === "bridge");
+  const side = steering.side === "both" ? "" : `${steering.side} `;
+  const pick = el("button", { type: "button", class: "quiet", onclick: () => choose(steering.node) }, steering.node);
+  return el("div", { class: "bridge-part" },
+    el("h4", {}, "Steering the dense model through one node"),
+    el("p", {}, "What ", pick, ` is on the other prompt, less what it is on the own, goes through the bridge at every token. At strength 1 the other answer has ${percent(bridge.pair.at(-1))} of the two (95%: ${percent(bridge.pair_low.at(-1))} to ${percent(bridge.pair_high.at(-1))}), unsteered ${percent(bridge.pair[0])}: ${count(steering.prompts)} ${side}prompts, held out. All directions are equally long.`),
+    el("div", { class: "chart-grid" }, chart("pair", "The other answer, of the two"), chart("p_other", "The other answer, of all tokens")));
+}
+
+function reportPart(report) {
+  const most = Math.max(0.1, ...report.to_sparse.map(Math.abs), ...report.to_dense.map(Math.abs));
+  const cell = (value) => el("td", { class: `n heat-${value > 0 ? "neg" : "pos"}-${Math.round(5 * Math.abs(value) / most)}` }, signedLoss(value));
+  return el("div", { class: "bridge-part" },
+    el("h4", {}, "Hybrids of the two models"),
+    el("p", {}, `Loss of runs that are one model up to a place and the other from there on, above the worse of the two (dense ${plain(report.dense, 3)}, sparse ${plain(report.sparse, 3)} nats a token): ${signedLoss(report.mean_excess)} on average, ${signedLoss(report.largest_excess)} at worst.`),
+    el("div", { class: "scroller" }, el("table", { class: "tasks bridge-heat" },
+      el("thead", {}, el("tr", {}, ["place", "dense, then sparse", "sparse, then dense", "encoder misses", "decoder misses"].map((title, i) => el("th", { scope: "col", class: i ? "n" : "" }, title)))),
+      el("tbody", {}, report.names.map((name, i) => el("tr", {}, el("th", { scope: "row" }, locationWords(name)), cell(report.to_sparse[i]), cell(report.to_dense[i]),
+        el("td", { class: "n" }, percent(report.encode[i])), el("td", { class: "n" }, percent(report.decode[i]))))))));
+}
+
+listeners.circuit.push(renderBridge);
