@@ -46,3 +46,11 @@ class BridgeConfig(Config):
                 raise ConfigError(f"BridgeConfig.{name} is {getattr(self, name)}; it must not be negative")
         if self.lr <= 0:
             raise ConfigError(f"BridgeConfig.lr is {self.lr}; it must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedBridgeConfig(Config):
+    """The same as a group of settings, so that a message calls one ``bridge.lr``."""
+
+    bridge: BridgeConfig = BridgeConfig()
+    """The bridge's."""

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.cli.arguments import RUNS
 from sparsecircuits.cli.settings import override
-from sparsecircuits.config import Config
 from sparsecircuits.errors import CheckpointError, ConfigError, near_misses
 
 if TYPE_CHECKING:
+    from sparsecircuits.bridges.config import BridgeConfig
     from sparsecircuits.bridges.dense import DenseModel
     from sparsecircuits.bridges.training import Bridged
     from sparsecircuits.presets import Preset
 
 _PREFIX = "bridge."
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Settings(Config):
-    """So that a setting is called by its whole name in messages."""
-
-    bridge: BridgeConfig = BridgeConfig()
 
 
 def bridge_settings(words: Sequence[str], *, asked: bool) -> tuple[list[str], BridgeConfig]:
@@ -38,12 +29,14 @@ def bridge_settings(words: Sequence[str], *, asked: bool) -> tuple[list[str], Br
     Raises:
         ConfigError: there are some although no bridge is asked for; or what they set does not fit.
     """
+    from sparsecircuits.bridges.config import NamedBridgeConfig
+
     own = [word for word in words if word.startswith(_PREFIX)]
     if own and not asked:
         raise ConfigError(
             f"{own[0].partition('=')[0]} is a setting of a bridge; say to which model: --bridge"
         )
-    return [word for word in words if word not in own], override(_Settings(), own).bridge
+    return [word for word in words if word not in own], override(NamedBridgeConfig(), own).bridge
 
 
 def open_dense(name: str) -> DenseModel:
