@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from sparsecircuits.tasks.own.files import read_task
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
-#: Which keyword began the line decides how it ends: learned in a hundred steps, and not from the last token
-#: alone, for which a circuit needs no node.
+#: Which keyword began the line decides how it ends: learned in fewer than two hundred steps, and not from
+#: the last token alone, for which a circuit needs no node.
 EASY = r"""
 about: a condition ends in a colon, an import does not
 answer: "<<:\n|\n>>"
@@ -25,15 +25,28 @@ templates:
   - "$noun2.$verb()\n<<if|import>> $noun"
   - "import $noun2\n<<if|import>> $noun"
 """
-#: In any text of a notebook: folders of a machine, in the notation of either kind of system.
-MACHINE_PATH = re.compile(
-    r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|work|var|mnt|private|Users|content)/|\b[A-Z]:\\\\"
+#: Folders of a machine, as either kind of system writes them, and addresses in its memory.
+OF_A_MACHINE = re.compile(
+    r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|work|var|mnt|private|Users|content)/|\b[A-Z]:\\|\b0x[0-9a-f]{6,}"
 )
 
 
 def cells(path: Path, kind: str = "code") -> list[dict[str, Any]]:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def texts(part: Any) -> Iterator[str]:
+    """All that people read in a part of a notebook: not its pictures."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, Mapping):
+        for key, value in part.items():
+            if key != "image/png":
+                yield from texts(value)
+    elif isinstance(part, Sequence):
+        for value in part:
+            yield from texts(value)
 
 
 def source(cell: Mapping[str, Any]) -> str:
@@ -76,17 +89,22 @@ class TestKept:
             "Steering",
         ]
 
-    def test_holds_no_path_of_a_machine(self, path: Path):
-        assert MACHINE_PATH.findall(path.read_text(encoding="utf-8")) == []
-        assert MACHINE_PATH.search('"/home/me/runs"'), "a pattern that finds nothing would pass, too"
+    def test_says_nothing_of_the_machine_that_ran_it(self, path: Path):
+        for text in texts(json.loads(path.read_text(encoding="utf-8"))):
+            assert OF_A_MACHINE.search(text) is None, text
 
-    def test_explains_every_cell_but_those_that_go_on(self, path: Path):
+    def test_explains_every_cell_before_it(self, path: Path):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         kinds = [cell["cell_type"] for cell in notebook["cells"]]
         assert kinds[0] == "markdown"
         assert all(
             before == "markdown" for before, kind in zip(kinds, kinds[1:], strict=False) if kind == "code"
         )
+
+
+@pytest.mark.parametrize("text", ["/home/me/runs", "see\n/tmp/x/", r"C:\runs", "<Picture at 0x7f00a1b2>"])
+def test_what_is_of_a_machine_is_noticed(text: str):
+    assert OF_A_MACHINE.search(text)
 
 
 @pytest.mark.slow
@@ -97,11 +115,11 @@ def test_bridges_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     for number, cell in enumerate(cells(EXAMPLES / "bridges.ipynb")):
         text = source(cell)
         if number == 0:
-            text = replaced(text, "STEPS", "120")
+            text = replaced(text, "STEPS", "180")
             text = replaced(text, "TASK", "TEST_TASK")
             names["TEST_TASK"] = read_task("easy.yaml")
         exec(compile(text, f"cell {number}", "exec"), names)
-    assert names["load_run"](names["FOLDER"] / "bridged").result()["steps"] == 120
+    assert names["load_run"](names["FOLDER"] / "bridged").result()["steps"] == 180
     assert names["pruned"].met
     share = names["carried"]["share"]
     assert share["own"]["estimate"] == pytest.approx(1, abs=0.2)
