@@ -49,7 +49,7 @@ def test_figures_and_page(runs: Path, tmp_path: Path):
     flips = {name: {"estimate": 0.5} for name in ("circuit", "random")}
     put(own / "bridge" / "transfer" / f"{TASK}.json", {**transfer(TASK), "flips": flips})
     put(own / "circuits" / TASK / "circuit.json", {"nodes": ["a", "b"]})
-    cost = {"alone": [0.1, 10.0], "bridged": [0.9, 40.0], "one graph": [0.9, 160.0]}
+    cost = {"alone": [0.1, 10.0], "bridged": [0.9, 40.0], "mixtures": [1.2, 40.0], "one graph": [0.9, 160.0]}
     put(runs / "cost.json", {"2": cost})
     put(runs / "resume.json", {"good": 19, "cases": 20})
     bridges_page.write(bridges.ARMS, runs)

@@ -206,5 +206,6 @@ def transfer_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         panel.set_xlabel("share of the dense model's change of mind", fontsize=9, color=INK)
     panels[0].set_yticks(range(len(CARRIED)), [words for words, _ in CARRIED.values()], color=INK)
     panels[0].set_ylim(len(CARRIED) - 0.4, -0.6)
-    panels[0].tick_params(length=0, labelsize=9)
+    for panel in panels:
+        panel.tick_params(length=0, labelsize=9)
     return figure
