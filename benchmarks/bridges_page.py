@@ -211,6 +211,7 @@ def _steering_table(arms: Mapping[str, Arm], found: Everything) -> str:
     head = [
         "model",
         "task",
+        "prompts",
         "node",
         "unsteered",
         "through the bridge",

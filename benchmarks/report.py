@@ -100,6 +100,7 @@ def short(result: dict[str, Any]) -> str:
 def markdown(lines: Sequence[Sequence[str]], words: int = 1) -> str:
     """A table, its first line the heading; the first ``words`` columns to the left, the rest to the right."""
     head, *body = lines
+    assert all(len(cells) == len(head) for cells in body), "a row has other columns than the heading"
     ruled = [head, [*["---"] * words, *["---:"] * (len(head) - words)], *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in ruled)
 

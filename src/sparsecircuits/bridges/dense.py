@@ -44,6 +44,8 @@ class DenseModel:
     """Of its weights (:func:`fingerprint`)."""
     folder: Path | None = None
     """Where it lies; None if ``transformers`` fetched it, or if it is in no file."""
+    place: Path | str = ""
+    """What finds it again: its folder, or its name where that is on the Hub."""
 
     @classmethod
     def of(cls, model: SparseGPT | Any, name: str = "the dense model") -> DenseModel:
@@ -108,7 +110,8 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _made(side: Side, source: str, folder: Path | None = None) -> DenseModel:
-    return DenseModel(side, source, fingerprint(dict(side.module.named_parameters())), folder)
+    place = folder if folder is not None and folder == Path(source) else source
+    return DenseModel(side, source, fingerprint(dict(side.module.named_parameters())), folder, place)
 
 
 def _is_foreign(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sparsecircuits.bridges.asked import answered, asked
 from sparsecircuits.bridges.mapping import Place, batches, real
-from sparsecircuits.bridges.sides import Side, sublayers, until
+from sparsecircuits.bridges.sides import Ours, Side, sublayers, until
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.tasks.pairs import TokenPairs
 
@@ -78,10 +78,10 @@ def here(
 
 def values_at(side: Side, tokens: Tensor, place: Place) -> Tensor:
     """[batch, pos, d_model] what a model's sublayer reads there, or what the one before wrote."""
-    x = until(side, tokens, place.location)
     if place.kind == "read":
-        return side.read(x, place.location)
-    return x - until(side, tokens, place.location - 1)
+        return side.read(until(side, tokens, place.location), place.location)
+    assert isinstance(side, Ours)
+    return side.written(until(side, tokens, place.location - 1), place.location - 1)
 
 
 def pushed(dense: Side, at: Here, place: Place, push: Tensor, node: int = 0) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import SiteName, SparseGPT, intervene, record
 from sparsecircuits.model.layers import RMSNorm
-from sparsecircuits.model.sites import READS
+from sparsecircuits.model.sites import READS, WRITES
 
 
 class Side(Protocol):
@@ -130,6 +130,14 @@ class Ours:
         with intervene(self.model, {str(site_read(index)): onto}):
             return self.model.sublayer(x, index)
 
+    def written(self, x: Tensor, index: int) -> Tensor:
+        """[batch, pos, d_model] what the sublayer at location ``index`` adds to the stream."""
+        layer, half = divmod(index, 2)
+        name = str(SiteName(layer, WRITES[half]))
+        with record(self.model, [name]) as cache:
+            self.model.sublayer(x, index)
+        return cache[name]
+
     def read(self, x: Tensor, index: int) -> Tensor:
         name = str(site_read(index))
         with record(self.model, [name]) as cache:
@@ -156,8 +164,8 @@ class GPT2:
     """A ``GPT2LMHeadModel`` of ``transformers``, or what has its parts by the same names, in evaluation mode.
 
     Raises:
-        ConfigError: it has no ``transformer.{wte,wpe,h,ln_f}`` and ``lm_head``, or its attention looks at
-            something beside the tokens (cross attention).
+        ConfigError: it has no ``transformer.{wte,wpe,h,ln_f}`` and ``lm_head``, its config calls sizes by other
+            names than GPT-2's, or its attention looks at something beside the tokens (cross attention).
     """
 
     def __init__(self, model: Any) -> None:
@@ -170,6 +178,13 @@ class GPT2:
             )
         if getattr(model.config, "add_cross_attention", False):
             raise ConfigError(f"{type(model).__name__} has cross attention; a bridge needs one stream")
+        sizes = ("n_embd", "n_layer", "n_positions", "vocab_size")
+        if missing := [name for name in sizes if not hasattr(model.config, name)]:
+            raise ConfigError(
+                f"{type(model).__name__} is not built like GPT-2: its config lacks {', '.join(missing)}"
+            )
+        if getattr(model.config, "_attn_implementation", None) == "eager":
+            model.set_attn_implementation("sdpa")  # eager attention leaves the causal mask to the whole model
         self.model = model.eval()
         self.d_model, self.n_layer = model.config.n_embd, model.config.n_layer
         self.vocab_size, self.n_ctx = model.config.vocab_size, model.config.n_positions

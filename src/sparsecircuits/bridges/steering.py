@@ -259,8 +259,8 @@ def best_node(
         ratio = float(ratios[place.location]) if place.kind == "read" else 1.0
         pushes = _rows(dense, sparse, bridge, place, channels, ratio)
         for index, channel in enumerate(channels.tolist()):
-            if tried is None and not bool(at.change[..., index].any()):
-                continue
+            if not bool(at.change[..., index].any()) or not bool(pushes[index].any()):
+                continue  # it cannot steer
             p_other = _measured(dense, at, place, pushes[index], [1.0], rows, index).other.mean()
             ranked.append(Ranked(Node(place.site, channel), float(p_other)))
     if not ranked:

@@ -18,7 +18,7 @@ from torch import Tensor
 from sparsecircuits.bridges.bridge import Bridge
 from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.dense import DenseModel
-from sparsecircuits.bridges.files import BRIDGE_FILE, save_bridge
+from sparsecircuits.bridges.files import BRIDGE_FILE, load_bridge, save_bridge
 from sparsecircuits.bridges.losses import Losses, add_gradients
 from sparsecircuits.bridges.sides import side_of, sublayers
 from sparsecircuits.errors import ConfigError
@@ -126,8 +126,6 @@ class BridgeWorker(Worker):
         team: Team,
         bridged: Bridged,
     ) -> None:
-        if team.kind == "shard" or machine.compile:
-            raise ConfigError("a bridge is trained whole and uncompiled: use ddp, and leave --compile out")
         super().__init__(model, config, machine, team)
         self.bridged = bridged
         bridged.bridge.to(team.device)
@@ -154,10 +152,12 @@ class BridgeWorker(Worker):
 
     def _losses(self, own: Tensor, count: int) -> list[float]:
         parts, team = own.chunk(count), self.team
+        # Hybrids begin in the middle of blocks, so a block is not computed again as a whole.
+        activations = "sublayers" if self.machine.activations == "blocks" else self.machine.activations
         self._seen = []
         for index, part in enumerate(parts):
             before = self._put_aside()
-            with self.precision(), saving(self.model, self.machine.activations):
+            with self.precision(), saving(self.model, activations):
                 seed = [self.config.seed, self._step(), team.rank * count + index]
                 bits = np.random.SeedSequence(seed).generate_state(1, np.uint64)
                 found = add_gradients(
@@ -208,11 +208,18 @@ class Bridged:
         config: model and recipe of the sparse one.
 
     Raises:
-        ConfigError: the two models have not the same number of layers or not the same vocabulary, or the
-            dense one has less room than the sparse one's training sequences take.
+        ConfigError: a recipe of another step than the paper's; or the two models have not the same number of
+            layers or not the same vocabulary, or the dense one has less room than the sparse one's training
+            sequences take.
     """
 
     def __init__(self, dense: DenseModel, settings: BridgeConfig, config: RunConfig) -> None:
+        recipe = config.train
+        if recipe.sparsity != "topk" or recipe.dense_every != 1:
+            raise ConfigError(
+                f"a bridge is trained with train.sparsity=topk and train.dense_every=1, not "
+                f"{recipe.sparsity} and {recipe.dense_every}"
+            )
         there, here = dense.side, config.model
         if there.n_layer != here.n_layer:
             raise ConfigError(
@@ -235,8 +242,14 @@ class Bridged:
         self.bridge = Bridge(there.d_model, here.d_model, locations, settings.fraction, config.train.seed)
 
     def beside(self, folder: Path) -> Beside:
-        place = self.dense.folder or self.dense.source
-        return Beside.at(place, folder, self.dense.sha256, self.settings.to_dict())
+        return Beside.at(self.dense.place, folder, self.dense.sha256, self.settings.to_dict())
+
+    def require(self, machine: Machine, team: Team) -> None:
+        if team.kind == "shard" or machine.compile:
+            raise ConfigError("a bridge is trained whole and uncompiled: use ddp, and leave --compile out")
+
+    def verify(self, folder: Path) -> None:
+        load_bridge(folder / "model")
 
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> BridgedOptimizer:
         return BridgedOptimizer(model, config, self.bridge, self.settings)

@@ -70,6 +70,13 @@ def open_run(name: str) -> Run:
     return Run.open(folder)
 
 
+def dense_place(name: str | None) -> str | Path | None:
+    """Where a bridge's dense model is: a folder, one in ``runs/``, or a name as it is; None: not said."""
+    if name is None:
+        return None
+    return next((path for path in (Path(name), RUNS / name) if path.is_dir()), name)
+
+
 def checkpoint_of(word: str | None) -> int | str | None:
     """What ``--checkpoint`` means to ``Run.model``: a step, ``latest``, ``best``; None: the finished model.
 

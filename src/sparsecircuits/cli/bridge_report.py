@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sparsecircuits.cli.arguments import is_read_only, open_run
+from sparsecircuits.cli.arguments import dense_place, is_read_only, open_run
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.errors import ConfigError
 
 if TYPE_CHECKING:
     from sparsecircuits.cli.bridge import Options
+    from sparsecircuits.model import SparseGPT
     from sparsecircuits.train import Run
 
 COLUMNS = (
@@ -26,18 +27,20 @@ COLUMNS = (
 
 def run(options: Options) -> None:
     """Measure, write, draw and print."""
+    if options.node is not None or options.task or options.side != "both":
+        raise ConfigError("--task, --node and --side are of steer and transfer; report is of all text")
     from sparsecircuits.bridges.files import load_pair
     from sparsecircuits.bridges.measure import measure
     from sparsecircuits.bridges.report import report_of, report_path, write_result
+    from sparsecircuits.train import evaluate
     from sparsecircuits.train.devices import device_of
     from sparsecircuits.viz.bridge_charts import crossings_figure
     from sparsecircuits.viz.style import save_chart
 
     opened = open_run(options.run)
-    pair = load_pair(opened, options.dense).to(device_of(options.device))
+    pair = load_pair(opened, dense_place(options.dense)).to(device_of(options.device))
     corpus, other = opened.corpus(), None
-    if options.unbridged is not None:
-        other = _unbridged(opened, open_run(options.unbridged))
+    alone = None if options.unbridged is None else _unbridged(opened, open_run(options.unbridged))
     with Progress() as progress:
         bar = progress.add(f"hybrids of {opened.name}", total=min(options.tokens, len(corpus.val) - 1))
         found = measure(
@@ -51,6 +54,8 @@ def run(options: Options) -> None:
             seed=options.seed,
             watch=bar.update,
         )
+    if alone is not None:
+        other = evaluate(alone, corpus.val, limit=options.tokens, context=opened.config.context)
     report = report_of(found, pair.sparse.model.locations, other)
     if not is_read_only(opened):
         write_result(report, report_path(opened))
@@ -67,20 +72,21 @@ def run(options: Options) -> None:
         print(f"picture: {picture}")
 
 
-def _unbridged(bridged: Run, alone: Run) -> float:
-    """The loss of the same sparse model trained alone.
+def _unbridged(bridged: Run, alone: Run) -> SparseGPT:
+    """The same sparse model trained alone.
 
     Raises:
         ConfigError: it is another model, recipe or corpus, or has a bridge, or has not finished.
     """
-    result = alone.result()
-    if alone.beside is not None or alone.config != bridged.config or result is None:
+    if alone.beside is not None or alone.config != bridged.config or alone.result() is None:
         raise ConfigError(
             f"--unbridged {alone.folder}: expected a finished run of the same model and recipe, trained alone"
         )
-    if alone.corpus_folder != bridged.corpus_folder:
-        raise ConfigError(f"--unbridged {alone.folder}: it was trained on {alone.corpus_folder}")
-    return result["val_loss"]
+    if alone.corpus_hashes() != bridged.corpus_hashes():
+        raise ConfigError(
+            f"--unbridged {alone.folder}: it was trained on another corpus ({alone.corpus_folder})"
+        )
+    return alone.model()
 
 
 def _print(report: dict[str, Any], dense: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sparsecircuits.cli.arguments import is_read_only, open_run, saved_circuits
+from sparsecircuits.cli.arguments import dense_place, is_read_only, open_run, saved_circuits
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.errors import CheckpointError, ConfigError
@@ -68,36 +70,34 @@ def steer(options: Options) -> None:
     run, pair = _opened(options)
     sides = pair.dense.side, pair.sparse, pair.bridge
     node = None if options.node is None else Node.parse(options.node)
-    found = []
-    with Progress() as progress:
-        for case in _cases(run, options, pair):
-            bar = progress.add(f"steer {case.circuit.task}", total=2)
-            ranking = None
-            if node is None:
-                ranking = best_node(*sides, case.reference, circuit=case.circuit, side=options.side)
-            bar.update(1)
-            one = steer(
-                *sides,
-                node or ranking[0].node,  # type: ignore[index]
-                case.heldout,
-                case.reference,
-                draws=options.draws,
-                seed=options.seed,
-                side=options.side,
-                circuit=case.circuit,
-                ranking=ranking,
-            )
-            found.append(one.to_dict())
-            bar.update(2)
-    picture = _keep(run, options, "steering", found, steering_figure)
+
+    def one(case: Case) -> dict[str, Any]:
+        ranking = None
+        if node is None:
+            ranking = best_node(*sides, case.reference, circuit=case.circuit, side=options.side)
+        found = steer(
+            *sides,
+            node or ranking[0].node,  # type: ignore[index]
+            case.heldout,
+            case.reference,
+            draws=options.draws,
+            seed=options.seed,
+            side=options.side,
+            circuit=case.circuit,
+            ranking=ranking,
+        )
+        return found.to_dict()
+
+    found = _each(run, options, pair, "steering", one)
+    picture = _draw(run, options, "steering", found, steering_figure)
     if options.json:
         print_json(found)
         return
-    print_table([row for one in found for row in _steered(one)], STEERED)
-    for one in found:
+    print_table([row for told in found for row in _steered(told)], STEERED)
+    for told in found:
         print(
-            f"{one['task']}: {one['prompts']} held-out prompts, {one['right']:.1%} answered rightly when not "
-            f"steered; P(other) is the probability of the answer to the pair's other prompt"
+            f"{told['task']}: {told['prompts']} held-out prompts, {told['right']:.1%} answered rightly when "
+            f"not steered; P(other) is the probability of the answer to the pair's other prompt"
         )
     _say(picture)
 
@@ -107,36 +107,58 @@ def transfer(options: Options) -> None:
     from sparsecircuits.bridges.transfer import transfer
     from sparsecircuits.viz.bridge_charts import transfer_figure
 
-    if options.node is not None:
-        raise ConfigError("--node is of steer; transfer carries all of a circuit's nodes")
+    if options.node is not None or options.side != "both":
+        raise ConfigError("--node and --side are of steer; transfer carries all of a circuit's nodes")
     run, pair = _opened(options)
-    found = []
-    with Progress() as progress:
-        for case in _cases(run, options, pair):
-            bar = progress.add(f"transfer {case.circuit.task}", total=1)
-            one = transfer(
-                pair.dense.side,
-                pair.sparse,
-                pair.bridge,
-                case.circuit,
-                case.heldout,
-                case.reference,
-                draws=options.draws,
-                seed=options.seed,
-            )
-            found.append(one.to_dict())
-            bar.update(1)
-    picture = _keep(run, options, "transfer", found, transfer_figure)
+    sides = pair.dense.side, pair.sparse, pair.bridge
+
+    def one(case: Case) -> dict[str, Any]:
+        more = {"draws": options.draws, "seed": options.seed}
+        return transfer(*sides, case.circuit, case.heldout, case.reference, **more).to_dict()
+
+    found = _each(run, options, pair, "transfer", one)
+    picture = _draw(run, options, "transfer", found, transfer_figure)
     if options.json:
         print_json(found)
         return
-    print_table([row for one in found for row in _carried(one)], CARRIED)
-    for one in found:
+    print_table([row for told in found for row in _carried(told)], CARRIED)
+    for told in found:
         print(
-            f"{one['task']}: {one['prompts']} prompts; {one['left_out']} of the circuit's nodes do not read "
-            f"the residual stream, and are not carried"
+            f"{told['task']}: {told['prompts']} prompts; {told['left_out']} of the circuit's nodes do not "
+            f"read the residual stream, and are not carried"
         )
     _say(picture)
+
+
+def _each(
+    run: Run, options: Options, pair: Pair, kind: Kind, one: Callable[[Case], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What ``one`` finds for each circuit, kept as soon as it is there; those for which it cannot are told.
+
+    Raises:
+        ConfigError: it can for none.
+    """
+    from sparsecircuits.bridges.report import result_path, write_result
+
+    found, refused = [], []
+    cases = _cases(run, options, pair)
+    with Progress() as progress:
+        bar = progress.add(f"{kind} through {run.name}", total=len(cases))
+        for done, case in enumerate(cases, 1):
+            try:
+                result = one(case)
+            except ConfigError as error:
+                refused.append(f"{case.circuit.task}: {error}")
+                continue
+            found.append(result)
+            if not is_read_only(run):
+                write_result(result, result_path(run, kind, result["task"]))
+            bar.update(done)
+    if not found:
+        raise ConfigError("; ".join(refused))
+    for told in refused:
+        print(f"left out: {told}", file=sys.stderr)
+    return found
 
 
 def _opened(options: Options) -> tuple[Run, Pair]:
@@ -147,7 +169,7 @@ def _opened(options: Options) -> tuple[Run, Pair]:
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} is {getattr(options, name)}; it must be at least 1")
     run = open_run(options.run)
-    return run, load_pair(run, options.dense).to(device_of(options.device))
+    return run, load_pair(run, dense_place(options.dense)).to(device_of(options.device))
 
 
 def _cases(run: Run, options: Options, pair: Pair) -> list[Case]:
@@ -178,16 +200,14 @@ def _cases(run: Run, options: Options, pair: Pair) -> list[Case]:
     return cases
 
 
-def _keep(run: Run, options: Options, kind: Kind, found: list[dict[str, Any]], draw: Any) -> Path | None:
-    """Write a file for each task, and the picture of all; where that is, or None."""
-    from sparsecircuits.bridges.report import picture_path, result_path, write_result
+def _draw(run: Run, options: Options, kind: Kind, found: list[dict[str, Any]], draw: Any) -> Path | None:
+    """Draw all tasks; where the picture is, or None."""
+    from sparsecircuits.bridges.report import picture_path
     from sparsecircuits.viz.style import save_chart
 
     picture = options.picture
-    if not is_read_only(run):
-        for one in found:
-            write_result(one, result_path(run, kind, one["task"]))
-        picture = picture or picture_path(run, kind)
+    if picture is None and not is_read_only(run):
+        picture = picture_path(run, kind)
     if picture is not None:
         save_chart(draw(found), picture)
     return picture

@@ -145,7 +145,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
     data = options.data
     if dense is not None and data is None and not options.source:
         data = team.on_main(lambda: dense_corpus(dense))
-    preset = resolve(options.preset, words, sources=options.source, built=data is not None)
+    built = "the dense run's corpus" if options.data is None else "--data"
+    preset = resolve(options.preset, words, sources=options.source, built="" if data is None else built)
     if data is not None:
         preset = with_corpus(preset, data)
     if options.show:
@@ -190,7 +191,7 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
         print(f"what its bridge is worth: sparsecircuits bridge report {shlex.quote(str(folder))}")
 
 
-def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), built: bool = False) -> Preset:
+def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), built: str = "") -> Preset:
     """The preset ``name`` with the settings that ``words`` change, on text of ``sources`` if there are any.
 
     The size of the vocabulary is one setting, ``data.vocab_size``; the model's follows.
@@ -199,7 +200,7 @@ def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), bui
         name: of a preset.
         words: ``KEY=VALUE``.
         sources: ``SOURCE`` or ``SOURCE=WEIGHT``.
-        built: whether the corpus is there already, so that nothing of it can be set.
+        built: what says where the corpus is, if it is there already, so that nothing of it can be set.
 
     Raises:
         ConfigError: an unknown preset or key (with near misses), or a value that does not fit.
@@ -211,9 +212,9 @@ def resolve(name: str, words: Sequence[str], *, sources: Sequence[str] = (), bui
     if "model.vocab_size" in values:
         raise ConfigError("model.vocab_size follows the corpus' tokenizer; set data.vocab_size")
     if built and (wrong := sorted(key for key in values if key.startswith("data."))):
-        raise ConfigError(f"--data names a corpus that is built already; leave out {', '.join(wrong)}")
+        raise ConfigError(f"{built} is built already; leave out {', '.join(wrong)}")
     if built and sources:
-        raise ConfigError("--data names a corpus that is built already; leave out --source")
+        raise ConfigError(f"{built} is built already; leave out --source")
     if sources:
         preset = preset.replace(data=preset.data.replace(mix=read_mix(sources)))
     if "data.vocab_size" in values:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsecircuits.cli.arguments import RUNS
+from sparsecircuits.cli.arguments import RUNS, dense_place
 from sparsecircuits.cli.settings import override
 from sparsecircuits.errors import CheckpointError, ConfigError, near_misses
 
@@ -49,11 +49,12 @@ def open_dense(name: str) -> DenseModel:
     from sparsecircuits.bridges.dense import load_dense
     from sparsecircuits.train.run import RUN_FILE
 
-    place = next((path for path in (Path(name), RUNS / name) if path.is_dir()), None)
-    if place is not None:
+    place = dense_place(name)
+    assert place is not None
+    if isinstance(place, Path):
         return load_dense(place)
     try:
-        return load_dense(name)
+        return load_dense(place)
     except CheckpointError as error:
         found = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/{RUN_FILE}")]
         known = [path.relative_to(RUNS).as_posix() for path in found]

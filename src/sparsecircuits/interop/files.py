@@ -73,7 +73,7 @@ def copy_run(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
     _copy(folder, target, (*RUN, *(CHECKPOINTS if checkpoints else ())))
     header = json.loads((target / RUN_FILE).read_text()) | {"corpus": CORPUS}
     if "beside" in header:
-        header["beside"]["source"] = PurePosixPath(header["beside"]["source"]).name
+        header["beside"]["source"] = shown_source(header["beside"]["source"])
     write_atomic(target / RUN_FILE, (json.dumps(header, indent=2) + "\n").encode())
     metrics = target / METRICS_FILE
     if metrics.is_file():
@@ -81,6 +81,16 @@ def copy_run(folder: Path, target: Path, *, checkpoints: bool = False) -> None:
         # A kill in the middle of a write leaves a last line without its end.
         told = [_without_error(line) for line in lines if line.endswith("\n")]
         write_atomic(metrics, "".join(told).encode())
+
+
+def shown_source(source: str) -> str:
+    """A dense model's place without the folders above it; its name where it has one.
+
+    >>> shown_source("../../somewhere/dense"), shown_source("transformers:openai-community/gpt2")
+    ('dense', 'transformers:openai-community/gpt2')
+    """
+    is_path = source.startswith((".", "/")) or source.count("/") > 1
+    return PurePosixPath(source).name if is_path else source
 
 
 def _without_error(line: str) -> str:

@@ -32,8 +32,8 @@ class Beside(Config):
 
     def found(self, run: Path) -> str:
         """Where to look for the model: what ``source`` means to the run in this folder."""
-        path = run / self.source
-        return os.path.normpath(path) if path.exists() else self.source
+        path = Path(os.path.normpath(run / self.source))
+        return str(path) if path.exists() or self.source.startswith(".") else self.source
 
 
 def beside_differences(there: Beside | None, here: Beside | None, folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sparsecircuits.errors import CheckpointError
@@ -37,14 +37,18 @@ def load_finished(folder: Path, steps: int) -> SparseGPT:
         return load_model(folder / "model")
 
 
-def verify_finished(folder: Path, steps: int) -> None:
+def verify_finished(folder: Path, steps: int, more: Callable[[Path], None] | None = None) -> None:
     """Compare the finished model's weights with their hash; arguments as of :func:`load_finished`.
+
+    ``more`` looks at what else the run ended with.
 
     Raises:
         CheckpointError: they are damaged or missing; the message says what to do.
     """
     with _advising(folder, steps):
         verify_weights(folder / "model")
+        if more is not None:
+            more(folder)
 
 
 @contextlib.contextmanager

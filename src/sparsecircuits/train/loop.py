@@ -117,12 +117,13 @@ def _begin(
     """What each process does: see that it can be, and train."""
     require_trackers(machine.track)
     require_fit(config.train, machine, team)
+    method.require(machine, team)
     corpus.require_context(config.context)
     require_memory(config, machine, team.world)
     model = SparseGPT(config.model, seed=config.train.seed)
     check_feasible(model, config.train)  # before there is a folder that holds a run which cannot be
     beside = method.beside(folder)
-    if (done := team.on_main(lambda: _finished(folder, config, corpus, beside))) is not None:
+    if (done := team.on_main(lambda: _finished(folder, config, corpus, beside, method))) is not None:
         return done
     with ExitStack() as held, stop_signals() as stop:
         team.on_main(lambda: held.enter_context(run_lock(folder)))
@@ -132,14 +133,16 @@ def _begin(
             return _Training(run, model, corpus, keeper, watch, machine, team, method).go(stop)
 
 
-def _finished(folder: Path, config: RunConfig, corpus: Corpus, beside: Beside | None) -> TrainResult | None:
+def _finished(
+    folder: Path, config: RunConfig, corpus: Corpus, beside: Beside | None, method: Method
+) -> TrainResult | None:
     """The end of the run that is there, if it has come to it and its model is whole."""
     if not (folder / RUN_FILE).is_file():
         return None
     run = Run.create(folder, config, corpus, beside)
     if (done := run.result()) is None:
         return None
-    verify_finished(folder, config.train.steps)
+    verify_finished(folder, config.train.steps, method.verify)
     return TrainResult(**done)
 
 

@@ -22,6 +22,22 @@ class Method(Protocol):
         """What ``run.json`` says of the other model, for the run in a folder; None: there is none."""
         ...
 
+    def require(self, machine: Machine, team: Team) -> None:
+        """Refuse how it cannot be computed, before there is a folder.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        ...
+
+    def verify(self, folder: Path) -> None:
+        """Look at what a finished run has beside its model.
+
+        Raises:
+            CheckpointError: it is damaged or missing.
+        """
+        ...
+
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> SparseOptimizer:
         """Of the model as it is before it is moved or cut."""
         ...
@@ -40,6 +56,12 @@ class Alone:
 
     def beside(self, folder: Path) -> Beside | None:
         return None
+
+    def require(self, machine: Machine, team: Team) -> None:
+        """Nothing."""
+
+    def verify(self, folder: Path) -> None:
+        """Nothing."""
 
     def optimizer(self, model: SparseGPT, config: TrainConfig) -> SparseOptimizer:
         return optimizer_for(model, config)

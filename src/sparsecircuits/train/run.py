@@ -219,6 +219,11 @@ class Run:
             raise DataError(f"{self.folder}: the run's corpus is not at {self.corpus_folder}{how}")
         return Corpus.open(self.corpus_folder)
 
+    def corpus_hashes(self) -> tuple[str, ...]:
+        """What tells its corpus from others, wherever they lie."""
+        stored = _read_json(self.folder / RUN_FILE)
+        return tuple(str(stored.get(key)) for key in _CORPUS_KEYS)
+
     def result(self) -> dict[str, Any] | None:
         """What :meth:`finish` wrote, or None while training goes on."""
         path = self.folder / RESULT_FILE

@@ -158,13 +158,15 @@ class Trackers:
 
 
 def flat(row: Mapping[str, Any], above: str = "") -> dict[str, float]:
-    """The numbers of a row; those of what is nested by their path.
+    """The numbers of a row; those of what is nested by their path, of lists by their place.
 
     >>> flat({"step": 20, "loss": 2.5, "dead": {"0.mlp.post_act": 3}, "event": "saved", "kurtosis": None})
     {'loss': 2.5, 'dead/0.mlp.post_act': 3}
     """
     found: dict[str, float] = {}
     for key, value in row.items():
+        if isinstance(value, list):
+            value = {str(place): one for place, one in enumerate(value)}
         if isinstance(value, Mapping):
             found |= flat(value, f"{above}{key}/")
         elif isinstance(value, (int, float)) and key != "step":

@@ -199,7 +199,8 @@ def transfer_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
             panel.text(
                 max(0, value, share["high"]), row, f"  {value:.0%}", va="center", fontsize=9, color=INK
             )
-        panel.set_xlim(min(-0.05, *(share["low"] for share in one["share"].values())), 1.3)
+        ends = [end for share in one["share"].values() for end in (share["low"], share["high"])]
+        panel.set_xlim(min(-0.05, *ends), max(1.05, *ends) + 0.25)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         count = f"{len(one['nodes'])} nodes that read the stream, {one['prompts']:,} prompts"
         panel.set_title(f"{one['task']}\n{count}", fontsize=9, color=INK, loc="left")

@@ -12,6 +12,7 @@ from typing import Any
 
 from sparsecircuits.bridges.report import report_path, result_path
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.model.sites import READS
 from sparsecircuits.train import Run
 
 _REPORT = ("dense", "sparse", "mean_excess", "largest_excess", "encode", "decode")
@@ -41,7 +42,9 @@ def bridge_entry(circuit: Circuit, run: Run) -> dict[str, Any]:
         curves = [{key: curve[key] for key in _CURVE} for curve in steering["directions"]]
         found["steering"] = {**told, "curves": curves}
     transfer = _read(result_path(run, "transfer", circuit.task))
-    if transfer is not None and nodes.issuperset(transfer["nodes"]):
+    reads = {str(node) for node in circuit.nodes if node.site in READS}
+    others = len(nodes) - len(reads)
+    if transfer is not None and set(transfer["nodes"]) == reads and transfer["left_out"] == others:
         shares = {
             name: {key: share[key] for key in ("estimate", "low", "high")}
             for name, share in transfer["share"].items()
