@@ -1,7 +1,8 @@
 """What a bridge costs: time and memory of a step at several depths, in fresh processes.
 
 Held against each other: the sparse model alone; with a bridge, whose hybrids' gradients are taken location by
-location, as training does; and with all hybrids in one graph, as the losses are written down.
+location, as training does; that with four random mixtures; and all hybrids in one graph, as the losses are
+written down.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from sparsecircuits.train.optimizer import SparseOptimizer
 from sparsecircuits.train.peak import Peak
 
 DEPTHS = (2, 4, 8)
-WAYS = ("alone", "bridged", "one graph")
+WAYS = ("alone", "bridged", "mixtures", "one graph")
 ROWS = 16
+#: A batch, of the way with mixtures.
+MIXTURES = 4
 
 
 class Cost(NamedTuple):
@@ -80,8 +83,14 @@ def step_of(depth: int, way: str) -> Callable[[Tensor], None]:
     bridge, config = Bridge(dense.d_model, sparse.d_model, sublayers(dense) + 1, 0.25), BridgeConfig()
     if way == "alone":
         return lambda tokens: model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
-    if way == "bridged":
-        return lambda tokens: (add_gradients(dense, sparse, bridge, tokens, config), None)[1]
+    if way in ("bridged", "mixtures"):
+        config = config.replace(mixtures=MIXTURES if way == "mixtures" else 0)
+        generator = torch.Generator().manual_seed(0)
+
+        def by_location(tokens: Tensor) -> None:
+            add_gradients(dense, sparse, bridge, tokens, config, generator=generator)
+
+        return by_location
 
     def in_one_graph(tokens: Tensor) -> None:
         inputs, targets = tokens[:, :-1], tokens[:, 1:]

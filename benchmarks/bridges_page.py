@@ -160,6 +160,12 @@ def _costs(cost: Mapping[str, Any] | None) -> list[dict[str, Any]]:
                 f"{depth} layers: time of a step's gradients over the sparse model alone", time, None, "min"
             ),
             figure(f"{depth} layers: memory over all hybrids in one graph", memory, None, "min"),
+            figure(
+                f"{depth} layers: time with 4 mixtures over none",
+                ways["mixtures"][0] / bridged[0],
+                None,
+                "min",
+            ),
         ]
     return rows
 

@@ -226,7 +226,7 @@ def transfer_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
     panels[0].set_yticks(range(len(CARRIED)), [words for words, _ in CARRIED.values()], color=INK)
     panels[0].set_ylim(len(CARRIED) - 0.4, -0.6)
     for panel in panels:
-        panel.tick_params(axis="y", length=0, labelsize=9)
+        panel.tick_params(length=0, labelsize=9)
     return figure
 
 
