@@ -24,7 +24,7 @@ def report(layers: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def steering(task: str, pair: tuple[float, ...] = (0.0, 0.5, 1.0)) -> dict[str, Any]:
+def steering(task: str, pair: tuple[float, ...] = (0.0, 0.5, 0.9)) -> dict[str, Any]:
     curves = {"p_other": [0.0, 0.4, 0.9], "pair": list(pair), "p_own": [1.0, 0.5, 0.1]}
     curve = {f"{key}{end}": values for key, values in curves.items() for end in ("", "_low", "_high")}
     return {
