@@ -16,6 +16,7 @@ def report(layers: int) -> dict[str, Any]:
     places = [f"{layer}.resid_{half}" for layer in range(layers) for half in ("in", "mid")] + ["final_resid"]
     count = len(places)
     return {
+        "format": "sparsecircuits.bridge_report", "version": 1,
         "locations": places, "dense": 1.9, "sparse": 2.0, "worse": 2.0, "unbridged": None,
         "mean_excess": 0.01, "largest_excess": 0.25, "encode": [0.1] * count, "decode": [0.3] * count,
         "to_sparse": [2.0 + 0.01 * row for row in range(count)], "to_dense": [2.25] + [1.95] * (count - 1),
@@ -23,13 +24,14 @@ def report(layers: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def steering(task: str) -> dict[str, Any]:
-    curve = [0.0, 0.4, 0.9]
-    keys = [f"{key}{end}" for key in ("p_other", "pair", "p_own") for end in ("", "_low", "_high")]
+def steering(task: str, pair: tuple[float, ...] = (0.0, 0.5, 0.9)) -> dict[str, Any]:
+    curves = {"p_other": [0.0, 0.4, 0.9], "pair": list(pair), "p_own": [1.0, 0.5, 0.1]}
+    curve = {f"{key}{end}": values for key, values in curves.items() for end in ("", "_low", "_high")}
     return {
-        "task": task, "node": "0.attn.act_in.3", "prompts": 256, "strengths": [0.0, 0.5, 1.0],
+        "format": "sparsecircuits.steering", "version": 1, "task": task,
+        "node": "0.attn.act_in.3", "prompts": 256, "strengths": [0.0, 0.5, 1.0],
         "directions": [
-            {"name": name, **dict.fromkeys(keys, curve)} for name in ("bridge", "random", "means", "gradient")
+            {"name": name, **curve} for name in ("bridge", "random", "means", "gradient")
         ],
     }  # fmt: skip
 
@@ -40,7 +42,10 @@ def transfer(task: str) -> dict[str, Any]:
         for name, value in (("circuit", 0.8), ("rest", -0.1), ("all", 0.95), ("own", 1.0))
     }
     share["random"] = {"estimate": 0.02, "low": 0.0, "high": 0.04, "per_draw": [0.0, 0.04]}
-    return {"task": task, "nodes": ["0.attn.act_in.3"], "prompts": 200, "share": share}
+    return {
+        "format": "sparsecircuits.transfer", "version": 1, "task": task, "nodes": ["0.attn.act_in.3"],
+        "prompts": 200, "share": share,
+    }  # fmt: skip
 
 
 def texts(figure: Figure) -> list[str]:
@@ -85,3 +90,36 @@ def test_shares_and_draws(tmp_path: Path):
     dots = [line for line in figure.axes[0].get_lines() if line.get_marker() == "."]
     assert [list(line.get_xdata()) for line in dots] == [[0.0, 0.04]]  # type: ignore[arg-type]
     save_chart(figure, tmp_path / "a.png", dpi=40)
+
+
+def test_one_token_against_all_has_no_second_answer(tmp_path: Path):
+    found = [steering("single_double_quote"), steering("class_def", pair=(0.0, 0.4, 0.9))]
+    upper, lower = steering_figure(found).axes[1::2]
+    assert [line.get_ydata()[-1] for line in upper.get_lines()] == [0.9] * 4  # type: ignore[index]
+    assert len(lower.get_lines()) == 0
+    assert "one token against all" in lower.texts[0].get_text()
+
+
+def test_no_share_is_drawn_outside_its_panel():
+    far = transfer("single_double_quote")
+    far["share"]["circuit"] = {"estimate": 1.8, "low": 1.2, "high": 2.4}
+    far["share"]["random"] = {"estimate": -0.001, "low": -0.1, "high": 0.1, "per_draw": [-1.5, 1.1]}
+    figure = transfer_figure([transfer("while_return_true"), far])
+    for panel in figure.axes:  # one scale for both
+        left, right = panel.get_xlim()
+        assert left < -1.5
+        assert right > 2.4
+    figure.draw_without_rendering()
+    for words in figure.axes[1].texts:
+        assert words.get_window_extent().x1 < figure.bbox.x1
+    said = [words.get_text().strip() for words in figure.axes[1].texts]
+    assert said == ["100%", "95%", "180%", "-10%", "0%"]
+
+
+@pytest.mark.parametrize("draw", [steering_figure, transfer_figure])
+def test_a_long_name_does_not_reach_into_the_next_panel(draw: Any):
+    one = (steering if draw is steering_figure else transfer)("m" * 64)
+    figure = draw([one, one])
+    figure.draw_without_rendering()
+    name = figure.axes[0].get_title(loc="left").partition("\n")[0]
+    assert name == "m" * 43 + "…"

@@ -76,7 +76,16 @@ def test_results_of_another_circuit_are_left_out(run: Run, circuit: Circuit) -> 
     assert list(bridge_entry(circuit, run)["bridge"]) == ["dense", "report"]
     result_path(run, "steering", TASK).write_text("{")
     assert "steering" not in bridge_entry(circuit, run)["bridge"]
+    write_result({**steered(QUOTE), "version": 2}, result_path(run, "steering", TASK))
+    assert "steering" not in bridge_entry(circuit, run)["bridge"]
     assert bridge_entry(circuit, dataclasses.replace(run, beside=None)) == {}
+
+
+def test_a_transfer_is_of_all_of_a_circuit_or_not_told(run: Run, circuit: Circuit) -> None:
+    write_result(through([QUOTE]), result_path(run, "transfer", TASK))
+    assert "transfer" in bridge_entry(circuit, run)["bridge"]
+    larger = circuit.keeping([*circuit.nodes, *planted.NEURON_CIRCUIT])
+    assert bridge_entry(larger, run) == {}  # it has a read more, which was not carried
 
 
 def bridged_document() -> dict[str, Any]:
@@ -84,10 +93,11 @@ def bridged_document() -> dict[str, Any]:
     node = document["circuits"][0]["nodes"][0]["name"]
     curves = [
         {"name": name, **dict.fromkeys(("p_other", "pair"), values),
-         **dict.fromkeys(("p_other_low", "p_other_high", "pair_low", "pair_high"), values)}
+         **dict.fromkeys(("p_other_low", "pair_low"), [x / 2 for x in values]),
+         **dict.fromkeys(("p_other_high", "pair_high"), [x + 0.1 for x in values])}
         for name, values in (("bridge", [0.01, 0.3, 0.62]), ("random", [0.01, 0.01, 0.02]))
     ]  # fmt: skip
-    share = {"circuit": 0.84, "random": 0.004}
+    share = {"circuit": 0.84, "random": -0.004}
     document["circuits"][0]["bridge"] = {
         "dense": "twin",
         "steering": {
@@ -116,17 +126,80 @@ def test_the_section_tells_it_and_leads_to_the_node(open_page) -> None:
     told = section.inner_text()
     for words in (
         "beside a dense one, twin", "it goes 84% of the way", "97% of 256 answers flip", "has 62% of the two",
-        "128 left prompts", "before MLP 0", "before the unembedding", "+0.021", "−0.040",
+        "(95%: 31% to 72%)", "128 held-out left prompts", "random nodes 0%",
+        "3 nodes of the circuit do not read", "before MLP 0",
+        "before the unembedding", "+0.021", "−0.040",
     ):  # fmt: skip
         assert words in told, words
     assert section.locator("svg.chart").count() == 2
     node = document["circuits"][0]["bridge"]["steering"]["node"]
     section.get_by_role("button", name=node, exact=True).click()
     assert node in opened.page.locator("#panel").inner_text()
+    drawn = opened.page.locator(f"#graph [data-node='{node}']")
+    expect(drawn).to_be_in_viewport()
     opened.assert_quiet()
+
+
+def expect(found: Any) -> Any:
+    return pytest.importorskip("playwright.sync_api").expect(found)
+
+
+def test_the_steered_node_is_marked_in_the_drawing(open_page) -> None:
+    document = bridged_document()
+    node = document["circuits"][0]["bridge"]["steering"]["node"]
+    opened = open_page(document)
+    marked = opened.page.locator("#graph .steers")
+    assert marked.count() == 1
+    assert marked.get_attribute("data-node") == node
+    assert "the dense model was steered through it" in marked.get_attribute("aria-label")
+    assert "steers the dense model" in opened.page.locator("#legend").inner_text()
+    bare = open_page(demo_document())
+    assert bare.page.locator("#graph .steers").count() == 0
+    assert "steers" not in bare.page.locator("#legend").inner_text()
+
+
+def test_curves_have_their_intervals(open_page) -> None:
+    opened = open_page(bridged_document())
+    chart = opened.page.locator("#bridge .chart-figure").first
+    assert chart.locator("path.between").count() == 2
+    assert "the node, through the bridge 0.62 (0.31 to 0.72)" in chart.locator(".readout").inner_text()
+    chart.locator("svg.chart").focus()
+    opened.page.keyboard.press("ArrowLeft")
+    assert "0.5 strength: the node, through the bridge 0.30 (0.15 to 0.40)" in (
+        chart.locator(".readout").inner_text()
+    )
+    # The band is as high as its upper end: its top is above the line's at strength 1.
+    line, band = (chart.locator(f"path.{name}-0").first.bounding_box() for name in ("series", "between"))
+    assert band["y"] < line["y"] - 5
+    opened.assert_quiet()
+
+
+def test_of_one_token_against_all_no_two_answers_are_told(open_page) -> None:
+    document = bridged_document()
+    document["circuits"][0]["form"] = "one_against_all"
+    section = open_page(document).page.locator("#bridge")
+    assert section.locator("svg.chart").count() == 1
+    assert "62% of all tokens" in section.inner_text()
+    assert "of the two (95%" not in section.inner_text()
+
+
+def test_it_fits_a_phone(open_page) -> None:
+    opened = open_page(bridged_document(), width=375)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_without_a_bridge_there_is_no_section(open_page) -> None:
     opened = open_page(demo_document())
     assert not opened.page.locator("#bridge").is_visible()
+    opened.assert_quiet()
+
+
+def test_a_transfer_without_random_draws(open_page) -> None:
+    document = bridged_document()
+    for of in ("share", "flips"):
+        del document["circuits"][0]["bridge"]["transfer"][of]["random"]
+    check_document(document)
+    opened = open_page(document)
+    told = opened.page.locator("#bridge").inner_text()
+    assert "84% of the way to that prompt’s answer. 97% of 256 answers flip." in told
     opened.assert_quiet()

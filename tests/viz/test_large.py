@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sparsecircuits.viz import check_document
 from sparsecircuits.viz.layout import lay_out
 from sparsecircuits.viz.page import render_page
 from tests.viz.fixture import demo_document
@@ -207,3 +209,19 @@ def test_where_there_is_no_room_it_waits(open_page, html):
     opened.page.evaluate("document.querySelector('#graph').hidden = false")
     opened.page.wait_for_function(f"() => ({COLOURED})() > 500")
     opened.assert_quiet()
+
+
+def test_the_steered_node_has_a_ring(open_page, html, document):
+    steered = json.loads(json.dumps(document))
+    (circuit,) = steered["circuits"]
+    through = {"node": circuit["nodes"][0]["name"], "side": "both", "prompts": 2, "right": 1.0}
+    keys = [f"{key}{end}" for key in ("p_other", "pair") for end in ("", "_low", "_high")]
+    curves = [{"name": "bridge", **dict.fromkeys(keys, [0.0, 1.0])}]
+    circuit["bridge"] = {"dense": "d", "steering": {**through, "strengths": [0, 1], "curves": curves}}
+    check_document(steered)
+    blue = []
+    for page in (html, render_page(steered)):
+        opened = open_page(page, "#sparse/large?min=1000")  # no edge is as strong
+        opened.page.wait_for_function("() => document.querySelector('#strength-value').innerText")
+        blue.append(opened.page.evaluate(COLOURED))
+    assert blue[1] > blue[0] + 20

@@ -164,8 +164,8 @@ class GPT2:
     """A ``GPT2LMHeadModel`` of ``transformers``, or what has its parts by the same names, in evaluation mode.
 
     Raises:
-        ConfigError: it has no ``transformer.{wte,wpe,h,ln_f}`` and ``lm_head``, its config calls sizes by other
-            names than GPT-2's, or its attention looks at something beside the tokens (cross attention).
+        ConfigError: it has no ``transformer.{wte,wpe,h,ln_f}`` and ``lm_head``, its config has other names
+            for sizes than GPT-2's, or its attention looks at something beside the tokens (cross attention).
     """
 
     def __init__(self, model: Any) -> None:

@@ -32,6 +32,8 @@ from sparsecircuits.viz.style import (
 _MAP = LinearSegmentedColormap.from_list("excess", [BLUE, "#8db8da", PAPER, "#e3a06a", ORANGE])
 #: Colours reach their ends at the goal for the worst crossing, nats a token, or where the figures end.
 _END = 0.1
+#: Letters of a task's name that fit above a panel.
+_LONGEST = 44
 #: Direction -> what it is called, colour, dashes.
 DIRECTIONS: dict[str, tuple[str, str, str]] = {
     "gradient": ("best direction by gradient", PURPLE, "--"),
@@ -113,7 +115,7 @@ def _missed(panel: Axes, report: Mapping[str, Any], count: int) -> None:
             panel.text(value, row + shift, f" {value:.0%}", va="center", fontsize=8, color=SOFT)
     panel.set_ylim(count - 0.5, -0.5)
     panel.set_yticks([])
-    panel.set_xlim(0, 1.25 * max(*report["encode"], *report["decode"]))
+    panel.set_xlim(0, 1.25 * max(0.05, *report["encode"], *report["decode"]))
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     panel.set_title("variance that is missed", fontsize=9, color=SOFT, loc="left")
     panel.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper center", bbox_to_anchor=(0.5, -0.12))
@@ -132,6 +134,8 @@ def _mixtures(panel: Axes, report: Mapping[str, Any]) -> None:
 def steering_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
     """P(other answer) against strength, a column for each task, with 95% bands (Fig 9).
 
+    Below it the same of the two answers alone; a task of one token against all has no such two.
+
     Args:
         found: what ``bridge steer`` wrote for some tasks.
     """
@@ -141,6 +145,9 @@ def steering_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         for row, (key, words) in enumerate((("p_other", "of all tokens"), ("pair", "of the two answers"))):
             panel = panels[row][column]
             plain_axes(panel, "both")
+            if key == "pair" and not _has_two_answers(one):
+                _empty(panel, "one token against all:\nno second answer to compare")
+                continue
             for curve in one["directions"]:
                 _curve(panel, one["strengths"], curve, key)
             panel.set_ylim(0, 1)
@@ -148,18 +155,29 @@ def steering_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
             if column == 0:
                 panel.set_ylabel(f"P(other answer)\n{words}", color=INK, fontsize=9)
             if row == 0:
-                panel.set_title(
-                    f"{one['task']}\n{one['node']}, {_prompts(one)}",
-                    fontsize=9,
-                    color=INK,
-                    loc="left",
-                )
+                _head(panel, one["task"], f"{one['node']}, {_prompts(one)}")
         panels[1][column].set_xlabel("strength", color=INK, fontsize=9)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9, labelcolor=INK
     )
     return figure
+
+
+def _has_two_answers(one: Mapping[str, Any]) -> bool:
+    """Whether the task is a contrast: of one token against all, ``pair`` repeats ``p_other``."""
+    return any(curve["pair"] != curve["p_other"] for curve in one["directions"])
+
+
+def _empty(panel: Axes, why: str) -> None:
+    panel.grid(False)
+    panel.text(0.5, 0.5, why, transform=panel.transAxes, ha="center", va="center", fontsize=9, color=SOFT)
+
+
+def _head(panel: Axes, task: str, about: str) -> None:
+    """Two lines above a panel; a name that would reach into the next one is cut."""
+    name = task if len(task) <= _LONGEST else f"{task[: _LONGEST - 1]}…"
+    panel.set_title(f"{name}\n{about}", fontsize=9, color=INK, loc="left", parse_math=False)
 
 
 def _prompts(one: Mapping[str, Any]) -> str:
@@ -182,7 +200,9 @@ def transfer_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         found: what ``bridge transfer`` wrote for some tasks.
     """
     figure = new_figure(2.6 + 3.4 * len(found), 2.9)
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    shares = [share for one in found for share in one["share"].values()]
+    least, most = min(0.0, *map(_least, shares)), max(1.0, *map(_most, shares))
     for panel, one in zip(panels, found, strict=True):
         plain_axes(panel, "x")
         panel.axvline(0, color=FAINT, lw=1)
@@ -196,17 +216,23 @@ def transfer_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
             panel.plot([share["low"], share["high"]], [row, row], color=INK, lw=1.2)
             if share.get("per_draw"):
                 panel.plot(share["per_draw"], [row] * len(share["per_draw"]), ".", ms=4, color=INK)
-            panel.text(
-                max(0, value, share["high"]), row, f"  {value:.0%}", va="center", fontsize=9, color=INK
-            )
-        ends = [end for share in one["share"].values() for end in (share["low"], share["high"])]
-        panel.set_xlim(min(-0.05, *ends), max(1.05, *ends) + 0.25)
+            words = f"  {round(100 * value)}%"  # rounded first: no "-0%"
+            panel.text(max(0.0, _most(share)), row, words, va="center", fontsize=9, color=INK)
+        panel.set_xlim(least - 0.05 * (most - least), most + 0.3 * (most - least))
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         count = f"{len(one['nodes'])} nodes that read the stream, {one['prompts']:,} prompts"
-        panel.set_title(f"{one['task']}\n{count}", fontsize=9, color=INK, loc="left")
+        _head(panel, one["task"], count)
         panel.set_xlabel("share of the dense model's change of mind", fontsize=9, color=INK)
     panels[0].set_yticks(range(len(CARRIED)), [words for words, _ in CARRIED.values()], color=INK)
     panels[0].set_ylim(len(CARRIED) - 0.4, -0.6)
     for panel in panels:
         panel.tick_params(length=0, labelsize=9)
     return figure
+
+
+def _least(share: Mapping[str, Any]) -> float:
+    return min(share["estimate"], share["low"], *(share.get("per_draw") or ()))
+
+
+def _most(share: Mapping[str, Any]) -> float:
+    return max(share["estimate"], share["high"], *(share.get("per_draw") or ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -11,16 +12,19 @@ from typing import Any
 import pytest
 import torch
 
+from sparsecircuits.bridges.report import result_path, write_result
 from sparsecircuits.circuit import Labels, load_circuit, model_hash, save_circuit, save_labels
 from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.examples import example_folder
 from sparsecircuits.train import Run
+from sparsecircuits.train.beside import Beside
 from sparsecircuits.viz import check_document
 from sparsecircuits.viz.server.app import build_app
 from sparsecircuits.viz.server.library import Library
 from sparsecircuits.viz.server.shell import assets
 from tests.prune import planted
 from tests.viz.server.asking import POLICY, TOKEN, call, own, post
+from tests.viz.test_bridge_charts import steering
 
 ONE = {"run": "planted", "circuit": "string_closing"}
 
@@ -259,3 +263,16 @@ def test_an_unknown_address_names_what_is_there(served_run) -> None:
         assert "unknown" not in page
         assert TOKEN not in page
         assert "<script" not in page
+
+
+def test_a_page_is_made_anew_when_its_bridge_was_measured(served_run: Run, tmp_path: Path) -> None:
+    folder, task = Path(shutil.copytree(served_run.folder, tmp_path / "run")), planted.STRING_CLOSING
+    beside = Beside(source="dense", sha256="0" * 64, settings={})
+    run = dataclasses.replace(served_run, folder=folder, beside=beside)
+    bridged = build_app(Library(lambda: [("planted", run)], tasks={task.name: task}), POLICY)
+    assert "bridge" not in made(bridged)["circuits"][0]
+    found = {**steering(task.name), "node": f"0.attn.act_in.{planted.QUOTE}", "right": 1.0}
+    write_result(found, result_path(run, "steering", task.name))
+    assert made(bridged)["circuits"][0]["bridge"]["steering"]["prompts"] == 256
+    write_result({**found, "prompts": 100}, result_path(run, "steering", task.name))
+    assert made(bridged)["circuits"][0]["bridge"]["steering"]["prompts"] == 100

@@ -34,13 +34,14 @@ function axis(values, from, to, { log = false, zero = false } = {}) {
   return { at, ticks: log ? factorsBetween(low, high) : ticksBetween(low, high) };
 }
 
-// x, y: { label, format, log, zero }; series: [{ name, points: [[x, y]] }]; marks: points, not lines.
+// x, y: { label, format, log, zero }; series: [{ name, points: [[x, y]], between: [[low, high]] of each point, or
+// nothing }]; marks: points, not lines.
 function lineChart({ title, note, x, y, series, marks = false }) {
   const drawn = series.filter((one) => one.points.length);
   if (!drawn.length) return null;
   const { width, height, left, right, top, bottom } = CHART;
   const across = axis(drawn.flatMap((one) => one.points.map(([v]) => v)), left, width - right, x);
-  const up = axis(drawn.flatMap((one) => one.points.map(([, v]) => v)), height - bottom, top, y);
+  const up = axis(drawn.flatMap((one) => [...one.points.map(([, v]) => v), ...(one.between || []).flat()]), height - bottom, top, y);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", tabindex: "0", "aria-label": chartSummary(title, x, y, drawn) },
     up.ticks.map((tick) => [
       svg("line", { class: "grid", x1: left, x2: width - right, y1: up.at(tick), y2: up.at(tick) }),
@@ -49,6 +50,11 @@ function lineChart({ title, note, x, y, series, marks = false }) {
     svg("line", { class: "base", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }),
     svg("text", { class: "axis-label", x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle" }, x.label),
     svg("text", { class: "axis-label", x: 12, y: (top + height - bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(top + height - bottom) / 2})` }, y.label));
+  drawn.forEach((one, i) => { // behind all lines
+    if (!one.between) return;
+    const edge = (end) => one.points.map(([a], at) => `${across.at(a).toFixed(1)} ${up.at(one.between[at][end]).toFixed(1)}`);
+    picture.append(svg("path", { class: `between between-${i}`, d: `M${[...edge(0), ...edge(1).reverse()].join("L")}Z` }));
+  });
   drawn.forEach((one, i) => {
     const path = one.points.map(([a, b]) => `${across.at(a).toFixed(1)} ${up.at(b).toFixed(1)}`);
     if (path.length > 1) picture.append(svg("path", { class: `series series-${i}`, d: `M${path.join("L")}` }));
@@ -75,10 +81,11 @@ function seriesSample(i, marks, alone) {
     alone ? null : svg("path", { class: `series series-${i}`, d: "M1 5H25" }), marks || alone ? svg("circle", { class: `mark mark-${i}`, cx: 13, cy: 5, r: 3.4 }) : null);
 }
 
-// What a series was last known to be at x, in words.
-function latest(points, x, y) {
-  const point = points.findLast(([at]) => at <= x);
-  return point ? y.format(point[1], true) : "–";
+// What a series was last known to be at x, in words, with its interval if it has one.
+function latest({ points, between }, x, y) {
+  const last = points.findLastIndex(([at]) => at <= x);
+  if (last < 0) return "–";
+  return y.format(points[last][1], true) + (between ? ` (${between[last].map((end) => y.format(end, true)).join(" to ")})` : "");
 }
 
 function followCursor(picture, readout, series, across, up, x, y) {
@@ -92,7 +99,7 @@ function followCursor(picture, readout, series, across, up, x, y) {
     line.setAttribute("visibility", shown ? "visible" : "hidden");
     line.setAttribute("x1", across.at(value));
     line.setAttribute("x2", across.at(value));
-    readout.replaceChildren(`${x.format(value, true)} ${x.unit || x.label}: `, series.map(({ name, points }) => `${name} ${latest(points, value, y)}`).join(", "));
+    readout.replaceChildren(`${x.format(value, true)} ${x.unit || x.label}: `, series.map((one) => `${one.name} ${latest(one, value, y)}`).join(", "));
   };
   const follow = (event) => {
     const box = picture.getBoundingClientRect(), pixel = (event.clientX - box.left) * CHART.width / Math.max(1, box.width);
@@ -123,7 +130,7 @@ function chartTable(x, y, series) {
     fold.append(el("div", { class: "scroller" }, el("table", { class: "tasks" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "n" }, x.label), series.map((one) => el("th", { scope: "col", class: "n" }, one.name)))),
       el("tbody", {}, rows.map((stop) => el("tr", {}, el("th", { scope: "row", class: "n" }, x.format(stop, true)),
-        series.map(({ points }) => el("td", { class: "n" }, latest(points, stop, y)))))))));
+        series.map((one) => el("td", { class: "n" }, latest(one, stop, y)))))))));
   });
   return fold;
 }

@@ -90,5 +90,6 @@ function renderLegend(circuit) {
     el("span", {}, `widest line ${plan.edges.length ? plan.widest.toFixed(2) : "0.00"}`), el("span", {}, sample("stream"), "residual stream"),
     circuit.layout.compact ? null : el("span", {}, sample("product"), "query × key"),
     circuit.layout.compact ? null : el("span", {}, el("b", { class: "bar-sample" }), "effect of removing the node"),
+    circuit.bridge?.steering ? el("span", {}, svg("svg", { width: 26, height: 14, viewBox: "0 0 26 14", "aria-hidden": "true" }, svg("rect", { class: "node-sample", x: 2, y: 2, width: 22, height: 10, rx: 5 })), "steers the dense model") : null,
     large && plan.edges.length > DASHED ? el("span", {}, `only the ${count(DASHED)} strongest are dashed, and those of the node in focus`) : null);
 }

@@ -166,7 +166,7 @@ class Graph {
     const { node_height: tall, compact } = this.layout;
     plan.nodes.forEach((node, i) => {
       const [x, y, wide] = plan.places[i];
-      const item = svg("g", { class: "node", "data-node": node.name, tabindex: i ? "-1" : "0", role: "button", "aria-pressed": "false" },
+      const item = svg("g", { class: steers(this.circuit, node) ? "node steers" : "node", "data-node": node.name, tabindex: i ? "-1" : "0", role: "button", "aria-pressed": "false" },
         svg("title"),
         svg("rect", { class: "touch", x: x - Math.max(wide, 12) / 2 - 2, y: y - tall / 2 - (compact ? 2 : 9), width: Math.max(wide, 12) + 4, height: tall + (compact ? 4 : 18) }),
         svg("rect", { class: "body", x: x - wide / 2, y: y - tall / 2, width: wide, height: tall, rx: tall / 2 }),

@@ -165,6 +165,10 @@ function drawDots(pen, plan, view) {
   pen.strokeStyle = colours.ink;
   pen.lineWidth = 1.5;
   pen.stroke();
+  dots(pen, plan, view, shown.filter((i) => steers(plan.circuit, plan.nodes[i])), plan.layout.node_height / 2 + 4);
+  pen.strokeStyle = colours.pos;
+  pen.lineWidth = 3;
+  pen.stroke();
   drawNames(pen, plan, view, view.scale / view.ratio >= NAMED_AT ? shown : named);
   drawGroupNames(pen, plan, view);
 }

@@ -183,9 +183,12 @@ function pillText(circuit, node) {
   return letter + node.index;
 }
 
+// Whether the dense model was steered through it: see bridge.js.
+const steers = (circuit, node) => circuit.bridge?.steering?.node === node.name;
+
 function nodeTitle(circuit, node) {
-  const label = circuit.labels?.nodes?.[node.name];
-  return [label?.name, node.name, describe(node), label?.note].filter(Boolean).join("\n");
+  const label = circuit.labels?.nodes?.[node.name], through = steers(circuit, node) ? "the dense model was steered through it" : null;
+  return [label?.name, node.name, describe(node), through, label?.note].filter(Boolean).join("\n");
 }
 
 // Text cut to so many pixels, for a letter of about so many.

@@ -2,7 +2,8 @@
 
 Making one takes from a second to minutes, with a model of its own, so that nobody's question waits for it.
 Whoever asks is told how far it is. Documents are kept by what they are made of: the circuit's file, its
-report card and its model's; the oldest go when all together exceed :data:`MOST_BYTES`.
+report card, its model's, and what was measured through the model's bridge; the oldest go when all together
+exceed :data:`MOST_BYTES`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sparsecircuits.circuit import Labels, save_labels
 from sparsecircuits.circuit.files import CIRCUIT_FILE
 from sparsecircuits.errors import SparseCircuitsError
 from sparsecircuits.validate.card import CARD_FILE
+from sparsecircuits.viz.bridged import results_of
 from sparsecircuits.viz.collect import card_entry, run_document
 from sparsecircuits.viz.page import laid_out
 from sparsecircuits.viz.server.desk import Busy
@@ -159,7 +161,7 @@ def _fingerprint(run: ListedRun, circuit: ListedCircuit) -> str:
     for file in (circuit.folder / CIRCUIT_FILE, circuit.folder / CARD_FILE):
         digest.update(file.read_bytes() if file.is_file() else b"")
         digest.update(b"\0")
-    model = run.run.folder / "model" / "model.safetensors"
-    if model.is_file():
-        digest.update(str(model.stat().st_mtime_ns).encode())
+    for file in (run.run.folder / "model" / "model.safetensors", *results_of(run.run)):
+        if file.is_file():
+            digest.update(f"{file}\0{file.stat().st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
