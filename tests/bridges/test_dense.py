@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sparsecircuits.bridges.dense import DenseModel, corpus_of, load_dense
-from sparsecircuits.bridges.sides import GPT2, Ours
+from sparsecircuits.bridges.sides import GPT2, Ours, traced
 from sparsecircuits.data import Corpus
 from sparsecircuits.data.tokenizer import train_tokenizer
 from sparsecircuits.errors import CheckpointError, ConfigError
@@ -76,6 +76,26 @@ def test_what_is_no_dense_model(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(CheckpointError, match="transformers cannot read it"):
         load_dense(tmp_path)
+
+
+@torch.no_grad()
+def test_eager_attention_is_causal_too():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=60, n_positions=16, n_embd=24, n_layer=2, n_head=3)
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
+    ids = torch.randint(60, (2, 9))
+    right = model(ids).logits
+    torch.testing.assert_close(traced(DenseModel.of(model).side, ids).logits, right, rtol=1e-4, atol=1e-5)
+
+
+def test_gpt_neo_has_other_names(tmp_path: Path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPTNeoConfig(
+        vocab_size=30, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
+    )
+    with pytest.raises(ConfigError, match="not built like GPT-2: its config lacks n_embd"):
+        GPT2(transformers.GPTNeoForCausalLM(config))
 
 
 def test_another_architecture_of_transformers(tmp_path: Path):

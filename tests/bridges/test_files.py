@@ -78,6 +78,20 @@ def test_a_dense_model_that_was_moved_or_changed(trained: Run, tmp_path: Path):
         load_pair(moved)
 
 
+def test_a_finished_run_with_a_damaged_bridge_is_not_done(trained: Run, corpus: Corpus, tmp_path: Path):  # noqa: F811
+    shutil.copytree(trained.folder.parent, tmp_path / "both")
+    folder, dense = tmp_path / "both" / "run", load_dense(tmp_path / "both" / "dense")
+    path = folder / "model" / BRIDGE_FILE
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"safetensors: damaged.*; remove .*result\.json and give"):
+        train(CONFIG, corpus, folder, method=Bridged(dense, BRIDGE, CONFIG))
+    (folder / "result.json").unlink()
+    train(CONFIG, corpus, folder, method=Bridged(dense, BRIDGE, CONFIG))
+    assert path.read_bytes() == (trained.folder / "model" / BRIDGE_FILE).read_bytes()
+
+
 def test_a_run_goes_on_as_it_began(trained: Run, corpus: Corpus):  # noqa: F811
     dense, folder = load_dense(trained.folder.parent / "dense"), trained.folder
     before = (folder / "run.json").read_bytes()

@@ -16,6 +16,7 @@ from sparsecircuits.bridges.directions import (
     log_chance,
     means_direction,
     random_directions,
+    values_at,
 )
 from sparsecircuits.bridges.mapping import Place, mapped_rows, size_ratios, stream_nodes, stream_reads
 from sparsecircuits.bridges.sides import Side, side_of, traced
@@ -99,6 +100,14 @@ def test_a_node_that_writes_is_steered_in_the_stream(site: str):
     assert found.norm == pytest.approx(SCALE)
     for key, right in by_hand(patched(made.dense, made.pairs, [node]), made.pairs).items():
         assert getattr(found.directions[0], key)[1] == pytest.approx(right, abs=2e-5), key
+
+
+def test_a_write_is_what_the_site_has():
+    side, pairs = side_of(drawn_model(GPT2_SHAPE, 0)), drawn_pairs()
+    _, cache = side.module.run_with_cache(pairs.tokens)  # type: ignore[operator]
+    for place in (Place(1, "write"), Place(4, "write"), Place(2, "read")):
+        found = values_at(side, pairs.tokens, place)
+        assert torch.equal(found, cache[str(place.site)])
 
 
 def test_a_gpt2_is_steered_like_the_model_that_it_copies():

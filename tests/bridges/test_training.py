@@ -16,6 +16,7 @@ from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, SparseGPT
 from sparsecircuits.model.checkpoint import load_tensors
 from sparsecircuits.train import Machine, Progress, RunConfig, TrainConfig, load_run, train
+from sparsecircuits.train.saved import Activations
 from tests.processes import Processes
 from tests.train.conftest import corpus  # noqa: F401 (a fixture)
 from tests.train.test_resume import metrics
@@ -99,3 +100,29 @@ def test_what_does_not_fit(corpus: Corpus, tmp_path: Path):  # noqa: F811
             )
     with pytest.raises(ConfigError, match="leave --compile out"):
         train(CONFIG, corpus, tmp_path / "run", machine=Machine(compile=True), method=bridged())
+    assert not (tmp_path / "run").exists()
+    for change in ({"dense_every": 4}, {"sparsity": "hard_concrete"}):
+        recipe = TrainConfig.from_dict({**CONFIG.train.to_dict(), **change})
+        with pytest.raises(ConfigError, match="trained with train.sparsity=topk and train.dense_every=1"):
+            Bridged(DenseModel.of(SparseGPT(DENSE)), BRIDGE, CONFIG.replace(train=recipe))
+
+
+@pytest.mark.parametrize("activations", ["blocks", "sublayers"])
+def test_less_is_saved_for_gradients_with_the_same_result(
+    activations: Activations,
+    corpus: Corpus,  # noqa: F811
+    tmp_path: Path,
+):
+    saved = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved[-1] += tensor.numel()
+        return tensor
+
+    for name, machine in (("all", Machine()), ("less", Machine(activations=activations))):
+        saved.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            trained(corpus.folder, tmp_path / name, machine, stop=2)
+    assert saved[1] < 0.8 * saved[0]
+    losses = [[row["loss"] for row in load_run(tmp_path / name).metrics()] for name in ("all", "less")]
+    assert losses[0] == losses[1]

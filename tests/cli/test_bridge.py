@@ -118,6 +118,13 @@ def test_steering_and_transfer(call, bridged: Path) -> None:
     assert 10 < len(one["ranking"]) < len(nodes)  # those that never differ, or have no row, cannot steer
     assert one["prompts"] == 12
     assert one == json.loads((bridged / "bridge" / "steering" / "var_if.json").read_text())
+    # A circuit for which it cannot be done costs the others nothing.
+    none = Circuit("if_equals", frozenset({Node.parse("0.mlp.post_act.3")}), frozen)
+    save_circuit(none, run.circuits / "if_equals")
+    both = call("bridge", "steer", *few)
+    assert both.json == [one]
+    assert "left out: if_equals: the circuit for if_equals has no node that touches" in both.err
+    shutil.rmtree(run.circuits / "if_equals")
     node = one["ranking"][-1][0]
     named = call("bridge", "steer", *few[:-1], "--node", node, "--task", "var_if")
     assert node in named.out

@@ -296,6 +296,7 @@ def test_curves_do_not_change_a_run(
 def test_a_row_is_flattened() -> None:
     row = {"step": 3, "loss": 1.5, "dead": {"0.attn.q": 2}, "kurtosis": None, "event": "x"}
     assert flat(row) == {"loss": 1.5, "dead/0.attn.q": 2}
+    assert flat({"encode": [0.5, 0.25]}) == {"encode/0": 0.5, "encode/1": 0.25}
 
 
 def test_damaged_names_are_told(config: RunConfig, corpus: Corpus, tmp_path: Path, recorder: type[Recorder]):
