@@ -173,14 +173,16 @@ def _carry(run: Run, pair: Pair, circuit: Circuit) -> None:
         write_result(transfer(*sides, circuit, heldout, reference, draws=16).to_dict(), done["transfer"])
     if not done["steering"].is_file():
         ranking = best_node(*sides, reference, circuit=circuit)
-        found = steer(*sides, ranking[0].node, heldout, reference, ranking=ranking)
+        found = steer(*sides, ranking[0].node, heldout, reference, circuit=circuit, ranking=ranking)
         write_result(found.to_dict(), done["steering"])
     each: tuple[Side, ...] = ("left", "right")
     for side in each:
         path = run.folder / FOLDER / SIDES / f"{circuit.task}-{side}.json"
         if not path.is_file():
             ranking = best_node(*sides, reference, circuit=circuit, side=side)
-            found = steer(*sides, ranking[0].node, heldout, reference, side=side, ranking=ranking)
+            found = steer(
+                *sides, ranking[0].node, heldout, reference, side=side, circuit=circuit, ranking=ranking
+            )
             write_result(found.to_dict(), path)
 
 

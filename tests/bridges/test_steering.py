@@ -22,6 +22,7 @@ from sparsecircuits.bridges.mapping import Place, mapped_rows, size_ratios, stre
 from sparsecircuits.bridges.sides import Side, side_of, traced
 from sparsecircuits.bridges.steering import Ranked, Steering, best_node, steer
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import GPTConfig, Node, SparseGPT
 from sparsecircuits.tasks.pairs import TokenPairs
@@ -73,6 +74,7 @@ def test_through_an_exact_bridge_it_is_an_interchange_of_the_node(place: int):
         for key, right in by_hand(logits, made.pairs).items():
             assert getattr(bridge, key)[at] == pytest.approx(right, abs=2e-5), (key, at)
     assert bridge.p_other[2] > bridge.p_other[0] + 0.4
+    assert found.circuit_sha256 is None
     assert found.right == 1
 
 
@@ -371,6 +373,9 @@ def test_what_cannot_be_steered():
         steer(*made.sides, neuron, made.pairs, made.reference, circuit=made.circuit)
     with pytest.raises(ConfigError, match=r"such as 0\.attn\.act_in\.0 to \.39 and"):
         steer(*made.sides, Node.parse("0.attn.act_in.40"), made.pairs, made.reference)
+    few = {"strengths": [1], "draws": 1, "steps": 0}
+    told = steer(*made.sides, made.reads[-1], made.pairs, made.reference, circuit=made.circuit, **few)  # type: ignore[arg-type]
+    assert told.circuit_sha256 == circuit_hash(made.circuit)
     with pytest.raises(ConfigError, match="draws is 0"):
         steer(*made.sides, made.reads[0], made.pairs, made.reference, draws=0)
     dense, sparse, bridge = made.sides

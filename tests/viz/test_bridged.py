@@ -11,6 +11,7 @@ import pytest
 
 from sparsecircuits.bridges.report import report_path, result_path, write_result
 from sparsecircuits.circuit import Circuit, model_hash
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.prune import pretraining_means
 from sparsecircuits.train import Run
 from sparsecircuits.train.beside import Beside
@@ -74,6 +75,11 @@ def test_results_of_another_circuit_are_left_out(run: Run, circuit: Circuit) -> 
     assert bridge_entry(circuit, run) == {}
     write_result(report(1), report_path(run))
     assert list(bridge_entry(circuit, run)["bridge"]) == ["dense", "report"]
+    mine = steered(QUOTE) | {"circuit_sha256": circuit_hash(circuit)}
+    write_result(mine, result_path(run, "steering", TASK))
+    assert "steering" in bridge_entry(circuit, run)["bridge"]
+    moved = dataclasses.replace(circuit, scale=2.0)  # the same nodes
+    assert "steering" not in bridge_entry(moved, run)["bridge"]
     result_path(run, "steering", TASK).write_text("{")
     assert "steering" not in bridge_entry(circuit, run)["bridge"]
     write_result({**steered(QUOTE), "version": 2}, result_path(run, "steering", TASK))

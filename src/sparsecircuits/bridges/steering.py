@@ -44,6 +44,7 @@ from sparsecircuits.bridges.mapping import (
 )
 from sparsecircuits.bridges.sides import Side as Model
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.model import Node
@@ -106,6 +107,8 @@ class Steering(Config):
     """``bridge``, ``random``, ``means``, ``gradient``."""
     sides: dict[str, Curve]
     """The bridge's curve for prompts of either side: ``left`` (steered to be right ones) and ``right``."""
+    circuit_sha256: str | None = None
+    """Of the circuit that the node was said to be of, if any."""
     ranking: tuple[tuple[str, float], ...] | None = None
     """Nodes by mean P(other answer) on reference pairs, if they were compared."""
 
@@ -148,7 +151,7 @@ def steer(
         seed: of all that is drawn.
         side: whose prompts are steered, as in Fig 9, which makes double quotes single. A node may say of one
             answer alone that it is due.
-        circuit: whose nodes are named when ``node`` cannot be steered.
+        circuit: that ``node`` is of: the result has its hash, and a node that cannot be steered is told others.
         ranking: of :func:`best_node`, to be kept with the result.
         rows: so many prompts run together.
 
@@ -212,6 +215,7 @@ def steer(
             for side, index in halves.items()
             if index
         },
+        circuit_sha256=None if circuit is None else circuit_hash(circuit),
         ranking=None if ranking is None else tuple((str(one.node), one.p_other) for one in ranking),
     )
 

@@ -35,6 +35,7 @@ from sparsecircuits.bridges.mapping import batches, real, require_pair, size_rat
 from sparsecircuits.bridges.patching import Patch, patch_of, reads_of, run_with
 from sparsecircuits.bridges.sides import Side, site_read, sublayers
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.tasks.loss import correct
@@ -79,6 +80,8 @@ class Transfer(Config):
     task: str
     split: str
     seed: int
+    circuit_sha256: str | None = None
+    """Of the circuit."""
     nodes: tuple[str, ...]
     """Those of the circuit that read the residual stream and so are carried."""
     left_out: int
@@ -154,6 +157,7 @@ def transfer(
         task=pairs.task,
         split=pairs.split,
         seed=seed,
+        circuit_sha256=circuit_hash(circuit),
         nodes=tuple(map(str, nodes)),
         left_out=len(circuit.nodes) - len(nodes),
         random_nodes=int(drawn[0].sum()) if drawn else 0,

@@ -11,6 +11,7 @@ from typing import Any
 
 from sparsecircuits.bridges.report import FORMAT, Kind, read_result, report_path, result_path
 from sparsecircuits.circuit import Circuit
+from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.errors import CheckpointError
 from sparsecircuits.train import Run
 
@@ -61,7 +62,9 @@ def _is_of(transfer: dict[str, Any], nodes: set[str]) -> bool:
 
 def _result(run: Run, kind: Kind, circuit: Circuit) -> dict[str, Any] | None:
     found = _read(result_path(run, kind, circuit.task), f"sparsecircuits.{kind}")
-    return None if found is None else {"side": "both", **found}
+    if found is None or found.get("circuit_sha256") not in (None, circuit_hash(circuit)):
+        return None
+    return {"side": "both", **found}
 
 
 def _read(path: Path, format: str) -> dict[str, Any] | None:
