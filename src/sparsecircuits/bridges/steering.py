@@ -151,7 +151,7 @@ def steer(
         seed: of all that is drawn.
         side: whose prompts are steered, as in Fig 9, which makes double quotes single. A node may say of one
             answer alone that it is due.
-        circuit: that ``node`` is of: the result has its hash, and a node that cannot be steered is told others.
+        circuit: that ``node`` is of: the result has its hash, where it cannot be steered others are named.
         ranking: of :func:`best_node`, to be kept with the result.
         rows: so many prompts run together.
 
