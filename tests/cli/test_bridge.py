@@ -70,6 +70,7 @@ def test_what_cannot_be(call, bridged: Path, tmp_path: Path, monkeypatch: pytest
         ),
         (("--bridge", dense, "--set", "model.n_layer=3"), "a bridge joins models of the same depth"),
         (("--bridge", dense / "model"), "no corpus comes with it"),
+        (("--bridge", dense, "--source", "idioms"), f"--set data.tokenizer={dense}/tokenizer.json"),
         (("--bridge", "./nothing"), "no model here"),
     ):
         refused = call("train", "mine", *SHORT, *words)

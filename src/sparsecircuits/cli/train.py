@@ -18,7 +18,13 @@ from sparsecircuits.cli.data import read_mix
 from sparsecircuits.cli.progress import Progress
 from sparsecircuits.cli.report import Column, print_json, print_table
 from sparsecircuits.cli.settings import flat, override
-from sparsecircuits.cli.train_bridge import bridge_settings, bridged, dense_corpus, open_dense
+from sparsecircuits.cli.train_bridge import (
+    bridge_settings,
+    bridged,
+    dense_corpus,
+    open_dense,
+    require_same_tokens,
+)
 from sparsecircuits.cli.train_corpus import open_corpus, require_trainable, with_corpus
 from sparsecircuits.config import Config
 from sparsecircuits.errors import ConfigError
@@ -149,6 +155,8 @@ def _run(options: Options, machine: Machine, team: Team) -> None:
     preset = resolve(options.preset, words, sources=options.source, built="" if data is None else built)
     if data is not None:
         preset = with_corpus(preset, data)
+    elif dense is not None:
+        require_same_tokens(dense, preset)
     if options.show:
         if team.main:
             _show(preset, None if dense is None else settings, options.json)

@@ -79,6 +79,20 @@ def dense_corpus(dense: DenseModel) -> Path | None:
     return found
 
 
+def require_same_tokens(dense: DenseModel, preset: Preset) -> None:
+    """Refuse to build a corpus with a tokenizer of its own: the dense model would not read it.
+
+    Raises:
+        ConfigError: the preset names no tokenizer.
+    """
+    if preset.data.tokenizer is None:
+        file = "TOKENIZER" if dense.folder is None else dense.folder / "tokenizer.json"
+        raise ConfigError(
+            f"--bridge {dense.source}: both models must read the same tokens; build the corpus with its "
+            f"tokenizer: --set data.tokenizer={file}"
+        )
+
+
 def bridged(dense: DenseModel, settings: BridgeConfig, preset: Preset) -> Bridged:
     """The method to train by.
 
