@@ -26,7 +26,7 @@ import torch
 
 from benchmarks import bridges_cost
 from benchmarks.bridges_page import SIDES, write
-from sparsecircuits.bridges.asked import Side
+from sparsecircuits.bridges.asked import Whose
 from sparsecircuits.bridges.config import BridgeConfig
 from sparsecircuits.bridges.dense import load_dense
 from sparsecircuits.bridges.files import Pair, load_pair
@@ -175,7 +175,7 @@ def _carry(run: Run, pair: Pair, circuit: Circuit) -> None:
         ranking = best_node(*sides, reference, circuit=circuit)
         found = steer(*sides, ranking[0].node, heldout, reference, circuit=circuit, ranking=ranking)
         write_result(found.to_dict(), done["steering"])
-    each: tuple[Side, ...] = ("left", "right")
+    each: tuple[Whose, ...] = ("left", "right")
     for side in each:
         path = run.folder / FOLDER / SIDES / f"{circuit.task}-{side}.json"
         if not path.is_file():

@@ -69,7 +69,7 @@ def mirrored(x: torch.Tensor, centred: bool) -> torch.Tensor:
     return -2 * (x * u).sum(-1, keepdim=True) * u + (3.0 if centred else 0.0)  # LayerNorm sees no constant
 
 
-def check_reads(side: Side, ids: torch.Tensor, centred: bool) -> None:
+def assert_reads(side: Side, ids: torch.Tensor, centred: bool) -> None:
     for index, x in enumerate(traced(side, ids).stream[:-1]):
         d = mirrored(x, centred)
         torch.testing.assert_close(side.size(x + d, index), side.size(x, index))
@@ -86,7 +86,7 @@ def check_reads(side: Side, ids: torch.Tensor, centred: bool) -> None:
 def test_a_changed_stream_is_read_as_changed_by_what_is_turned(positions: str):
     shape = {"vocab_size": 50, "n_ctx": 12, "n_layer": 2, "d_model": 16, "d_head": 8, "norm_eps": 1e-3}
     config = GPTConfig.from_dict({**shape, "topk_fraction": None, "positions": positions, "d_pos": 8})
-    check_reads(side_of(drawn_model(config, 0)), tokens(50), centred=False)
+    assert_reads(side_of(drawn_model(config, 0)), tokens(50), centred=False)
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def test_so_does_gpt2():
     assert model.config.layer_norm_epsilon == 1e-5
     for parameter in model.parameters():  # nothing of it is symmetric any more
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    check_reads(side_of(model), tokens(50), centred=True)
+    assert_reads(side_of(model), tokens(50), centred=True)
 
 
 @torch.no_grad()

@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecircuits.bridges.sides import Side as Model
+from sparsecircuits.bridges.sides import Side
 from sparsecircuits.errors import ConfigError
 from sparsecircuits.tasks.pairs import TokenPairs
 
 #: Whose prompts are steered: ``left`` ones, to be answered like right ones, the other way round, or both.
-Side = Literal["left", "right", "both"]
+Whose = Literal["left", "right", "both"]
 
 
 class Asked(NamedTuple):
@@ -43,7 +43,7 @@ def asked(pairs: TokenPairs) -> Asked:
     return Asked(rows, (rows + n) % (2 * n), pairs.target[rows], pairs.other[rows])
 
 
-def of_side(pairs: TokenPairs, side: Side) -> Tensor:
+def of_side(pairs: TokenPairs, side: Whose) -> Tensor:
     """[m] which of the prompts of :func:`asked` are of a side, as indices into them.
 
     Raises:
@@ -88,7 +88,7 @@ def lead(logits: Tensor, own: Tensor, other: Tensor) -> Tensor:
     return torch.where(own < 0, rest, its) - theirs
 
 
-def answered(model: Model, x: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
+def answered(model: Side, x: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
     """[n, vocab] logits at the last tokens [n] of the last location's stream ``x`` [n, pos, d_model]."""
     every = torch.arange(len(x), device=x.device)
     return model.leave(x[every, last][:, None], tokens[every, last][:, None])[:, 0]

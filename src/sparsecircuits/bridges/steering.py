@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecircuits.bridges.asked import Chances, Side, asked, chances, of_side
+from sparsecircuits.bridges.asked import Chances, Whose, asked, chances, of_side
 from sparsecircuits.bridges.bridge import Bridge
 from sparsecircuits.bridges.directions import (
     STEPS,
@@ -42,7 +42,7 @@ from sparsecircuits.bridges.mapping import (
     stream_nodes,
     written_rows,
 )
-from sparsecircuits.bridges.sides import Side as Model
+from sparsecircuits.bridges.sides import Side
 from sparsecircuits.circuit import Circuit
 from sparsecircuits.circuit.files import circuit_hash
 from sparsecircuits.config import Config
@@ -86,7 +86,7 @@ class Steering(Config):
     node: str
     location: int
     """Which residual location it reads, from 0, or which one it has just been written to."""
-    side: Literal["left", "right", "both"] = "both"
+    side: Whose = "both"
     """Whose prompts are steered."""
     split: str
     """Of the pairs."""
@@ -122,8 +122,8 @@ class Ranked(NamedTuple):
 
 @torch.no_grad()
 def steer(
-    dense: Model,
-    sparse: Model,
+    dense: Side,
+    sparse: Side,
     bridge: Bridge,
     node: Node,
     pairs: TokenPairs,
@@ -133,7 +133,7 @@ def steer(
     draws: int = DRAWS,
     steps: int = STEPS,
     seed: int = 0,
-    side: Side = "both",
+    side: Whose = "both",
     circuit: Circuit | None = None,
     ranking: Sequence[Ranked] | None = None,
     rows: int = 256,
@@ -170,27 +170,18 @@ def steer(
     row = _rows(dense, sparse, bridge, place, channels, ratio)[0]
     if not float(row.norm()):
         raise ConfigError(f"{node} has no effect through the bridge: its norm's gain or its row there is 0")
-    generator = torch.Generator().manual_seed(seed)
-    means = means_direction(dense, sparse, reference, place, node.index, rows=rows)
-    means = row.norm() * means / means.norm()
-    random = random_directions(draws, row, generator)
-    start = random_directions(1, row, generator)[0]
     known = here(dense, sparse, reference, place, channels, rows=rows).rows(of_side(reference, side))
-    best = gradient_direction(
-        dense, known, place, torch.stack([row, means, start]), generator, steps=steps, rows=rows
-    )
+    means = means_direction(dense, sparse, reference, place, node.index, rows=rows)
+    pushes = _pushes(dense, known, place, row, means, draws=draws, steps=steps, seed=seed, rows=rows)
     chosen = of_side(pairs, side)
     at = here(dense, sparse, pairs, place, channels, rows=rows).rows(chosen)
     found = {
-        name: _mean([_measured(dense, at, place, push, strengths, rows) for push in pushes])
-        for name, pushes in (("bridge", [row]), ("random", random), ("means", [means]), ("gradient", [best]))
+        name: _mean([_measured(dense, at, place, push, strengths, rows) for push in some])
+        for name, some in pushes.items()
     }
     plain = _measured(dense, at, place, row, [0.0], rows)
-    clusters = templates_of_rows(pairs)
-    which = asked(pairs).rows[chosen].tolist()
+    which, clusters = asked(pairs).rows[chosen].tolist(), templates_of_rows(pairs)
     of_row = [clusters[index] for index in which]
-    halves = {"left": [i for i, index in enumerate(which) if index < len(pairs)]}
-    halves["right"] = [i for i, index in enumerate(which) if index >= len(pairs)]
     return Steering(
         task=pairs.task,
         node=str(node),
@@ -205,16 +196,7 @@ def steer(
         ratio=ratio,
         right=float((plain.pair[0] < 0.5).double().mean()),
         directions=tuple(_curve(name, some, of_row, seed) for name, some in found.items()),
-        sides={
-            side: _curve(
-                "bridge",
-                Chances(*(part[:, index] for part in found["bridge"])),
-                [of_row[i] for i in index],
-                seed,
-            )
-            for side, index in halves.items()
-            if index
-        },
+        sides=_by_side(found["bridge"], [index < len(pairs) for index in which], of_row, seed),
         circuit_sha256=None if circuit is None else circuit_hash(circuit),
         ranking=None if ranking is None else tuple((str(one.node), one.p_other) for one in ranking),
     )
@@ -222,13 +204,13 @@ def steer(
 
 @torch.no_grad()
 def best_node(
-    dense: Model,
-    sparse: Model,
+    dense: Side,
+    sparse: Side,
     bridge: Bridge,
     reference: TokenPairs,
     *,
     circuit: Circuit | None = None,
-    side: Side = "both",
+    side: Whose = "both",
     rows: int = 256,
 ) -> list[Ranked]:
     """Nodes by how much they steer the reference prompts at strength 1, the best first.
@@ -272,9 +254,53 @@ def best_node(
     return sorted(ranked, key=lambda one: -one.p_other)
 
 
-def _rows(
-    dense: Model, sparse: Model, bridge: Bridge, place: Place, channels: Tensor, ratio: float
-) -> Tensor:
+def _pushes(
+    dense: Side,
+    known: Here,
+    place: Place,
+    row: Tensor,
+    means: Tensor,
+    *,
+    draws: int,
+    steps: int,
+    seed: int,
+    rows: int,
+) -> dict[str, Sequence[Tensor]]:
+    """What is added for a unit of change along each direction, as long as ``row`` [d]; several random ones.
+
+    Args:
+        dense: the model.
+        known: the reference prompts.
+        place: of the node.
+        row: the bridge's.
+        means: [d] the dense model's own, of any length.
+        draws: random ones.
+        steps: of gradient ascent.
+        seed: of what is drawn.
+        rows: so many prompts run together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    means = row.norm() * means / means.norm()
+    random = random_directions(draws, row, generator)
+    starts = torch.stack([row, means, random_directions(1, row, generator)[0]])
+    best = gradient_direction(dense, known, place, starts, generator, steps=steps, rows=rows)
+    return {"bridge": [row], "random": list(random), "means": [means], "gradient": [best]}
+
+
+def _by_side(found: Chances, left: Sequence[bool], clusters: Sequence[str], seed: int) -> dict[str, Curve]:
+    """The bridge's curve of left prompts and of right ones, where there are some."""
+    halves = {
+        name: [i for i, is_left in enumerate(left) if is_left == (name == "left")]
+        for name in ("left", "right")
+    }
+    return {
+        name: _curve("bridge", Chances(*(part[:, some] for part in found)), [clusters[i] for i in some], seed)
+        for name, some in halves.items()
+        if some
+    }
+
+
+def _rows(dense: Side, sparse: Side, bridge: Bridge, place: Place, channels: Tensor, ratio: float) -> Tensor:
     """[n, dense d_model] what a unit of each node's change adds."""
     if place.kind == "write":
         return written_rows(bridge, place.location, channels)
@@ -282,7 +308,7 @@ def _rows(
 
 
 def _measured(
-    dense: Model, at: Here, place: Place, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
+    dense: Side, at: Here, place: Place, push: Tensor, strengths: Sequence[float], rows: int, node: int = 0
 ) -> Chances:
     """[strengths, n] of each."""
     by_strength = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsecircuits.cli.arguments import dense_place, is_read_only, open_run, saved_circuits
@@ -88,18 +88,15 @@ def steer(options: Options) -> None:
         )
         return found.to_dict()
 
-    found = _each(run, options, pair, "steering", one)
-    picture = _draw(run, options, "steering", found, steering_figure)
-    if options.json:
-        print_json(found)
-        return
-    print_table([row for told in found for row in _steered(told)], STEERED)
-    for told in found:
-        print(
+    def line(told: dict[str, Any]) -> str:
+        return (
             f"{told['task']}: {told['prompts']} held-out prompts, {told['right']:.1%} answered rightly when "
             f"not steered; P(other) is the probability of the answer to the pair's other prompt"
         )
-    _say(picture)
+
+    found = _each(run, options, pair, "steering", one)
+    picture = _draw(run, options, "steering", found, steering_figure)
+    _tell(options, found, _steered, STEERED, line, picture)
 
 
 def transfer(options: Options) -> None:
@@ -116,18 +113,15 @@ def transfer(options: Options) -> None:
         more = {"draws": options.draws, "seed": options.seed}
         return transfer(*sides, case.circuit, case.heldout, case.reference, **more).to_dict()
 
-    found = _each(run, options, pair, "transfer", one)
-    picture = _draw(run, options, "transfer", found, transfer_figure)
-    if options.json:
-        print_json(found)
-        return
-    print_table([row for told in found for row in _carried(told)], CARRIED)
-    for told in found:
-        print(
+    def line(told: dict[str, Any]) -> str:
+        return (
             f"{told['task']}: {told['prompts']} prompts; {told['left_out']} of the circuit's nodes do not "
             f"read the residual stream, and are not carried"
         )
-    _say(picture)
+
+    found = _each(run, options, pair, "transfer", one)
+    picture = _draw(run, options, "transfer", found, transfer_figure)
+    _tell(options, found, _carried, CARRIED, line, picture)
 
 
 def _each(
@@ -213,7 +207,21 @@ def _draw(run: Run, options: Options, kind: Kind, found: list[dict[str, Any]], d
     return picture
 
 
-def _say(picture: Path | None) -> None:
+def _tell(
+    options: Options,
+    found: list[dict[str, Any]],
+    rows: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    columns: Sequence[Column],
+    line: Callable[[dict[str, Any]], str],
+    picture: Path | None,
+) -> None:
+    """The results as JSON; or as a table, with a line below it for each task and one for the picture."""
+    if options.json:
+        print_json(found)
+        return
+    print_table([row for told in found for row in rows(told)], columns)
+    for told in found:
+        print(line(told))
     if picture is not None:
         print(f"picture: {picture}")
 
